@@ -1,1 +1,13 @@
-//! takt-protocol
+//! The words, the records and the wire of Takt: what every node and every client agrees on.
+//!
+//! Nothing here does IO, reads a clock, starts a thread or draws a random number. Whatever decides
+//! takes `now` and bytes, and returns values.
+
+pub mod batch;
+pub mod chunks;
+pub mod codes;
+pub mod event;
+pub mod hashing;
+pub mod limits;
+pub mod varint;
+pub mod words;
