@@ -1,1 +1,3 @@
 //! takt-client
+
+pub mod tls;

@@ -1,0 +1,6 @@
+//! Both ends over real endpoints on the loopback address.
+
+mod credentials;
+mod handshake;
+mod identity;
+mod pki;
