@@ -1,3 +1,4 @@
 //! takt-client
 
+pub mod json;
 pub mod tls;
