@@ -1,1 +1,6 @@
 //! takt-broker
+
+pub mod cli;
+pub mod config;
+pub mod generator;
+pub mod import;

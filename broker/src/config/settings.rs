@@ -1,0 +1,266 @@
+//! The settings of a node, with their defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use takt_client::tls::{Credentials, CredentialsError, Identity, ServerIs, TrustDomain};
+use takt_protocol::words::TopicName;
+
+use super::units::{Period, Size};
+
+/// What a node is told, checked and complete. Paths are absolute or relative to the working
+/// directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Who the node is.
+    pub node: NodeSettings,
+    /// Where it listens for clients and, at a hub, for plants.
+    pub listen: SocketAddr,
+    /// Its certificate, its key and the authority that it trusts.
+    pub security: SecurityPaths,
+    /// The hub that it mirrors to. Plants only.
+    pub upstream: Option<UpstreamSettings>,
+    /// The journal.
+    pub journal: JournalSettings,
+    /// The dedup ledger.
+    pub ledger: LedgerSettings,
+    /// Bounds on what peers may use.
+    pub limits: LimitSettings,
+    /// The topics that exist from the first start, in the order of the file.
+    pub topics: Vec<TopicSettings>,
+    /// What is logged and how.
+    pub log: LogSettings,
+}
+
+/// `[node]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// The node's name, as in its certificate.
+    pub name: String,
+    /// What the node is.
+    pub role: Role,
+    /// Where the journal and all else is kept.
+    pub data_dir: PathBuf,
+    /// The trust domain of all certificates.
+    pub trust_domain: TrustDomain,
+    /// How long a start may take until it is reported as stuck.
+    pub open_deadline: Period,
+}
+
+impl NodeSettings {
+    /// The identity that the node's certificate must carry.
+    pub fn identity(&self) -> Identity {
+        match &self.role {
+            Role::Plant { plant } => Identity::plant_node(&self.trust_domain, plant, &self.name),
+            Role::Hub => Identity::hub_node(&self.trust_domain, &self.name),
+        }
+        .expect("names were checked when the settings were made")
+    }
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// The broker of one plant.
+    Plant {
+        /// The plant, as in the node's certificate.
+        plant: String,
+    },
+    /// The broker that plants mirror to.
+    Hub,
+}
+
+/// `[security]`: paths of PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecurityPaths {
+    /// The authority's certificate.
+    pub ca: PathBuf,
+    /// The own certificate and its intermediates.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+impl SecurityPaths {
+    /// Loads the three files.
+    ///
+    /// # Errors
+    /// [`CredentialsError`], with the path and what to do.
+    pub fn load(&self) -> Result<Credentials, CredentialsError> {
+        Credentials::load(&self.ca, &self.cert, &self.key)
+    }
+}
+
+/// `[upstream]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// Host and port; the host is looked up at each attempt.
+    pub address: String,
+    /// Who must answer there.
+    pub server: ServerIs,
+    /// What is mirrored.
+    pub topics: UpstreamTopics,
+    /// The longest pause between two attempts.
+    pub backoff_max: Period,
+}
+
+/// Which topics go upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamTopics {
+    /// `["*"]`: all, also those made later.
+    All,
+    /// These.
+    Named(Vec<TopicName>),
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Bytes of one journal file: 4 MiB to 16 GiB, a multiple of 4 KiB.
+    pub file_size: Size,
+    /// How long it is quiet until a mark is written.
+    pub mark_after: Period,
+    /// Bytes that are kept at least before the oldest may go; 0 keeps all.
+    pub retention_size: Size,
+    /// How long events are kept at least; 0 keeps them by size alone.
+    pub retention_age: Period,
+    /// Bytes per second at which spare files are filled with zeros.
+    pub zero_pace: Size,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self {
+            file_size: Size::from_mib(256),
+            mark_after: Period::from_ms(50),
+            retention_size: Size::from_bytes(0),
+            retention_age: Period::from_ms(0),
+            zero_pace: Size::from_mib(200),
+        }
+    }
+}
+
+/// `[ledger]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The most dedup keys that are kept; at least 1,000.
+    pub keys_max: u64,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        Self { keys_max: 10_000_000 }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Connections open at the same time; at least 1.
+    pub connections_max: u32,
+    /// Bytes that one session may have received but not acknowledged; at least 1 MiB, one frame.
+    pub session_in_flight: Size,
+    /// The same for all sessions together; at least that of one session.
+    pub node_in_flight: Size,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_000,
+            session_in_flight: Size::from_mib(8),
+            node_in_flight: Size::from_mib(192),
+        }
+    }
+}
+
+/// One `[[topics]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// The topic.
+    pub name: TopicName,
+    /// 1 to 1,024, fixed when the topic is made.
+    pub partitions: u16,
+    /// Whether dedup keys are judged.
+    pub dedup: bool,
+    /// How long a dedup key counts, at least.
+    pub horizon: Period,
+    /// What happens to a known key with other content.
+    pub on_conflict: OnConflict,
+}
+
+impl TopicSettings {
+    /// A topic with the defaults.
+    pub fn new(name: TopicName) -> Self {
+        Self {
+            name,
+            partitions: 1,
+            dedup: true,
+            horizon: Period::from_days(400),
+            on_conflict: OnConflict::Quarantine,
+        }
+    }
+}
+
+/// What happens to a known dedup key with other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// It is set aside, listed, and an operator decides.
+    Quarantine,
+    /// The publisher is told, nothing is listed.
+    Refuse,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What is logged.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Full }
+    }
+}
+
+/// The least severe events that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say all")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// The name as in the file, which is also a filter directive of `tracing`.
+    pub fn as_str(self) -> &'static str {
+        LOG_LEVELS.iter().find(|(_, level)| *level == self).map_or("info", |(name, _)| name)
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line with all fields and the module.
+    Full,
+    /// A shorter line.
+    Compact,
+}
+
+pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] =
+    [("full", LogFormat::Full), ("compact", LogFormat::Compact)];
+pub(super) const ON_CONFLICT: [(&str, OnConflict); 2] =
+    [("quarantine", OnConflict::Quarantine), ("refuse", OnConflict::Refuse)];
