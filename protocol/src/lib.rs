@@ -10,4 +10,5 @@ pub mod event;
 pub mod hashing;
 pub mod limits;
 pub mod varint;
+pub mod wire;
 pub mod words;
