@@ -1,1 +1,3 @@
 //! takt-storage
+pub mod disk;
+pub mod journal;

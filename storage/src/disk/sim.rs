@@ -1,0 +1,464 @@
+//! A disk in memory that can lose what was not synced.
+//!
+//! Each file has a durable image and the page cache's image of it, which readers see. A write
+//! marks its 512-byte sectors dirty; a sync copies the dirty ones; a failed sync marks them clean
+//! and copies nothing, as Linux does: the cache then shows what the disk does not have. Names and
+//! lengths are pending apart from the content. A crash keeps any subset of what is pending, as the
+//! caller chooses: all is deterministic.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Disk, DiskFile, check_name};
+
+/// What a power cut keeps or loses as a whole, in bytes.
+pub const SECTOR_BYTES: usize = 512;
+
+/// The simulated disk. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    inodes: BTreeMap<u64, Inode>,
+    names: BTreeMap<String, u64>,
+    durable_names: BTreeMap<String, u64>,
+    pending_names: Vec<NameChange>,
+    inode_next: u64,
+    capacity_bytes: Option<u64>,
+    boot: u64,
+    operations: u64,
+    writes: u64,
+    syncs: u64,
+    power_cut_at: Option<u64>,
+    write_fails_at: Option<u64>,
+    sync_fails_at: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    cached: Vec<u8>,
+    dirty: BTreeSet<usize>,
+    dirty_len: bool,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Create { name: String, inode: u64 },
+    Remove { name: String, inode: u64 },
+    Rename { from: String, to: String, inode: u64 },
+}
+
+impl SimDisk {
+    /// An empty disk without a limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits the sum of all file lengths; writes beyond it fail with `StorageFull`.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity_bytes = bytes;
+    }
+
+    /// Operations that change something or sync, since the start: the steps at which power can be
+    /// cut.
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// File writes since the start.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
+    /// Syncs of files and of the directory since the start.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// From operation `at` on (counted as [`SimDisk::operations`], from 0) everything fails. If it
+    /// is a write it is pending, as a write that was under way.
+    pub fn cut_power_at(&self, at: u64) {
+        self.state().power_cut_at = Some(at);
+    }
+
+    /// Write `at` (counted as [`SimDisk::writes`], from 0) fails and changes its first half.
+    pub fn fail_write_at(&self, at: u64) {
+        self.state().write_fails_at = Some(at);
+    }
+
+    /// Sync `at` (counted as [`SimDisk::syncs`], from 0) fails; what was dirty is clean after it
+    /// and not on the disk. A later sync succeeds.
+    pub fn fail_sync_at(&self, at: u64) {
+        self.state().sync_fails_at = Some(at);
+    }
+
+    /// Flips one bit of a file, on the disk and in the cache: rot.
+    ///
+    /// # Panics
+    /// If there is no such file or bit.
+    pub fn flip_bit(&self, name: &str, bit: u64) {
+        let state = &mut *self.state();
+        let inode = state.names.get(name).and_then(|inode| state.inodes.get_mut(inode));
+        let inode = inode.expect("the file exists");
+        let byte = usize::try_from(bit / 8).expect("a bit within the file");
+        inode.cached[byte] ^= 1 << (bit % 8);
+        inode.durable[byte] ^= 1 << (bit % 8);
+    }
+
+    /// What a reader sees of a file; `None` if there is none.
+    pub fn content(&self, name: &str) -> Option<Vec<u8>> {
+        let state = self.state();
+        let inode = state.names.get(name)?;
+        Some(state.inodes[inode].cached.clone())
+    }
+
+    /// The disk after a power cut now. `choose(n)` says whether pending change `n` (0, 1, ...)
+    /// survived: changes of names in their order, then per file its length and its dirty sectors.
+    /// This disk goes on unchanged. The new one has no faults set.
+    #[must_use]
+    pub fn crash_image(&self, choose: &mut dyn FnMut(usize) -> bool) -> SimDisk {
+        let mut state = self.state().clone();
+        state.crash(choose);
+        SimDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// As [`SimDisk::crash_image`], on this disk; files that are open fail from now on.
+    pub fn crash(&self, choose: &mut dyn FnMut(usize) -> bool) {
+        self.state().crash(choose);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, state: &State, inode: u64, write: bool) -> Box<dyn DiskFile> {
+        Box::new(SimFile { disk: self.clone(), inode, boot: state.boot, write })
+    }
+}
+
+impl State {
+    fn crash(&mut self, choose: &mut dyn FnMut(usize) -> bool) {
+        let mut count = 0;
+        let mut keep = || {
+            count += 1;
+            choose(count - 1)
+        };
+        for change in std::mem::take(&mut self.pending_names) {
+            if keep() {
+                change.apply(&mut self.durable_names);
+            }
+        }
+        self.names = self.durable_names.clone();
+        let live: BTreeSet<u64> = self.names.values().copied().collect();
+        self.inodes.retain(|inode, _| live.contains(inode));
+        for inode in self.inodes.values_mut() {
+            inode.crash(&mut keep);
+        }
+        self.boot += 1;
+        self.power_cut_at = None;
+        self.write_fails_at = None;
+        self.sync_fails_at = None;
+    }
+
+    /// Counts one operation; `Err` if the power is gone, with whether it goes at this one.
+    fn step(&mut self) -> Result<(), PowerCut> {
+        let at = self.operations;
+        self.operations += 1;
+        match self.power_cut_at {
+            Some(cut) if at >= cut => Err(PowerCut { now: at == cut }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn sync_step(&mut self) -> Result<bool, PowerCut> {
+        self.step()?;
+        self.syncs += 1;
+        Ok(self.sync_fails_at != Some(self.syncs - 1))
+    }
+
+    fn power(&self) -> io::Result<()> {
+        match self.power_cut_at {
+            Some(cut) if self.operations > cut => Err(PowerCut { now: false }.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn find(&self, name: &str) -> io::Result<u64> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn free_bytes(&self) -> u64 {
+        // A file without a name counts no more, as if it had been closed.
+        let len = |inode| self.inodes.get(inode).map_or(0, |inode| inode.cached.len() as u64);
+        let used: u64 = self.names.values().map(len).sum();
+        self.capacity_bytes.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used))
+    }
+}
+
+impl NameChange {
+    fn apply(self, names: &mut BTreeMap<String, u64>) {
+        match self {
+            Self::Create { name, inode } => {
+                names.insert(name, inode);
+            }
+            Self::Remove { name, inode } => {
+                if names.get(&name) == Some(&inode) {
+                    names.remove(&name);
+                }
+            }
+            Self::Rename { from, to, inode } => {
+                if names.get(&from) == Some(&inode) {
+                    names.remove(&from);
+                }
+                names.insert(to, inode);
+            }
+        }
+    }
+}
+
+impl Inode {
+    fn sector(&self, sector: usize) -> std::ops::Range<usize> {
+        let start = sector * SECTOR_BYTES;
+        start..(start + SECTOR_BYTES).min(self.cached.len())
+    }
+
+    fn persist(&mut self, sector: usize) {
+        let range = self.sector(sector);
+        let range = range.start..range.end.min(self.durable.len());
+        if !range.is_empty() {
+            self.durable[range.clone()].copy_from_slice(&self.cached[range]);
+        }
+    }
+
+    fn sync(&mut self) {
+        if self.dirty_len {
+            self.durable.resize(self.cached.len(), 0);
+            self.dirty_len = false;
+        }
+        for sector in std::mem::take(&mut self.dirty) {
+            self.persist(sector);
+        }
+    }
+
+    fn lose(&mut self) {
+        self.dirty.clear();
+        self.dirty_len = false;
+    }
+
+    fn crash(&mut self, keep: &mut dyn FnMut() -> bool) {
+        if std::mem::take(&mut self.dirty_len) && keep() {
+            self.durable.resize(self.cached.len(), 0);
+        }
+        for sector in std::mem::take(&mut self.dirty) {
+            if keep() {
+                self.persist(sector);
+            }
+        }
+        self.cached = self.durable.clone();
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let end = at + bytes.len();
+        if end > self.cached.len() {
+            self.cached.resize(end, 0);
+            self.dirty_len = true;
+        }
+        self.cached[at..end].copy_from_slice(bytes);
+        self.dirty.extend(at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+    }
+}
+
+struct PowerCut {
+    now: bool,
+}
+
+impl From<PowerCut> for io::Error {
+    fn from(_: PowerCut) -> Self {
+        io::Error::other("the power is cut")
+    }
+}
+
+impl Disk for SimDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        check_name(name)?;
+        let state = &mut *self.state();
+        state.step()?;
+        if state.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = state.inode_next;
+        state.inode_next += 1;
+        state.inodes.insert(inode, Inode::default());
+        state.names.insert(name.to_owned(), inode);
+        state.pending_names.push(NameChange::Create { name: name.to_owned(), inode });
+        Ok(self.handle(state, inode, true))
+    }
+
+    fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>> {
+        check_name(name)?;
+        let state = &*self.state();
+        state.power()?;
+        Ok(self.handle(state, state.find(name)?, write))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        check_name(from).and_then(|()| check_name(to))?;
+        let state = &mut *self.state();
+        state.step()?;
+        let inode = state.find(from)?;
+        let change = NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode };
+        change.clone().apply(&mut state.names);
+        state.pending_names.push(change);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        let state = &mut *self.state();
+        state.step()?;
+        let inode = state.find(name)?;
+        let change = NameChange::Remove { name: name.to_owned(), inode };
+        change.clone().apply(&mut state.names);
+        state.pending_names.push(change);
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let state = &*self.state();
+        state.power()?;
+        let len = |inode| state.inodes[inode].cached.len() as u64;
+        Ok(state.names.iter().map(|(name, inode)| (name.clone(), len(inode))).collect())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        let state = &mut *self.state();
+        if !state.sync_step()? {
+            state.pending_names.clear();
+            return Err(io::Error::other("the sync of the directory failed"));
+        }
+        for change in std::mem::take(&mut state.pending_names) {
+            change.apply(&mut state.durable_names);
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.state().free_bytes())
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+    boot: u64,
+    write: bool,
+}
+
+impl SimFile {
+    fn with<T>(&self, run: impl FnOnce(&mut State, &mut Inode) -> io::Result<T>) -> io::Result<T> {
+        let state = &mut *self.disk.state();
+        if state.boot != self.boot {
+            return Err(io::Error::other("opened before the crash"));
+        }
+        let mut inode = state.inodes.remove(&self.inode).expect("an open file has an inode");
+        let result = run(state, &mut inode);
+        state.inodes.insert(self.inode, inode);
+        result
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|state, inode| {
+            if state.sync_step()? {
+                inode.sync();
+                Ok(())
+            } else {
+                inode.lose();
+                Err(io::Error::other("the sync failed"))
+            }
+        })
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.write { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+}
+
+fn offset(bytes: u64) -> io::Result<usize> {
+    usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let at = offset(at)?;
+        self.with(|state, inode| {
+            state.power()?;
+            let found = inode.cached.get(at..at.saturating_add(bytes.len()));
+            bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_writable()?;
+        let at = offset(at)?;
+        self.with(|state, inode| {
+            if let Err(cut) = state.step() {
+                if cut.now {
+                    inode.write(at, bytes);
+                }
+                return Err(cut.into());
+            }
+            state.writes += 1;
+            if state.write_fails_at == Some(state.writes - 1) {
+                inode.write(at, &bytes[..bytes.len() / 2]);
+                return Err(io::Error::other("the write failed"));
+            }
+            let growth = (at + bytes.len()).saturating_sub(inode.cached.len()) as u64;
+            let used = inode.cached.len() as u64;
+            if growth > state.free_bytes().saturating_sub(used) && growth > 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            inode.write(at, bytes);
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(|_, inode| Ok(inode.cached.len() as u64))
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let len = offset(bytes)?;
+        self.with(|state, inode| {
+            state.step()?;
+            inode.cached.resize(len, 0);
+            inode.dirty_len = true;
+            let sectors = len.div_ceil(SECTOR_BYTES);
+            inode.dirty.retain(|&sector| sector < sectors);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
