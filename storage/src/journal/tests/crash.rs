@@ -127,8 +127,6 @@ fn a_failed_start_can_be_tried_again_and_loses_nothing() {
         let bytes = payload(n, 5000);
         written.push((append(&mut journal, &bytes).unwrap(), bytes));
     }
-    let torn = journal.mark().unwrap();
-    torn.write().unwrap();
     drop(journal);
     let fail = |disk: &SimDisk, at: u64, seed: u64| {
         let (syncs, writes) = (disk.syncs(), disk.writes());
