@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use takt_client::tls::ServerIs;
 
-use super::{ContextSettings, LogLevel, OnConflict, Period, Role, Settings, Size, UpstreamTopics};
+use super::{
+    ContextSettings, JournalSettings, LogLevel, OnConflict, Period, Role, Settings, Size,
+    UpstreamTopics,
+};
 
 const PLANT: &str = r#"
 [node]
@@ -48,7 +51,7 @@ fn what_is_not_given_has_a_default() {
     assert_eq!(settings.node.data_dir, Path::new("/srv/data"));
     assert_eq!(settings.security.ca, Path::new("/srv/ca.pem"));
     assert_eq!(settings.security.cert, Path::new("/etc/takt/cert.pem"));
-    assert_eq!(settings.journal.file_size, Size::from_mib(256));
+    assert_eq!(settings.journal, JournalSettings::default());
     assert_eq!(settings.limits.node_in_flight, Size::from_mib(192));
     assert_eq!((settings.upstream, settings.topics.len()), (None, 0));
 }

@@ -88,7 +88,8 @@ impl Trust {
         Self { roots, domain, algorithms, refusals }
     }
 
-    /// Judges a certificate at `now`. Revocation lists are not looked at.
+    /// Judges a certificate at `now`. Revocation lists are not looked at, nor is the time of a
+    /// trusted authority itself: who trusts it does so until it is taken out of the file.
     pub(super) fn judge(
         &self,
         end_entity: &CertificateDer<'_>,
