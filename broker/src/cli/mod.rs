@@ -1,0 +1,3 @@
+//! The command line `takt`: what it is told and how it answers.
+
+pub mod output;
