@@ -189,6 +189,20 @@ impl StoredBatch {
     /// # Errors
     /// [`StoredError`] with what is wrong.
     pub fn check(&self, previous: PartitionChain, partitions: u16) -> Result<(), StoredError> {
+        self.check_content(partitions)?;
+        if self.continues(previous) { Ok(()) } else { Err(StoredError::Chain) }
+    }
+
+    /// Whether its chain is the one that follows `previous`. Cheap: the header is hashed.
+    pub fn continues(&self, previous: PartitionChain) -> bool {
+        chain_of(previous, &self.header_bytes) == self.header.chain
+    }
+
+    /// As [`Self::check`], but for the chain: all that needs no state.
+    ///
+    /// # Errors
+    /// [`StoredError`] with what is wrong.
+    pub fn check_content(&self, partitions: u16) -> Result<(), StoredError> {
         let mut verdicts = self.verdicts();
         let mut visible = 0;
         for verdict in verdicts.by_ref() {
@@ -201,9 +215,6 @@ impl StoredBatch {
             || self.header.batch_number.checked_add(1).is_none()
         {
             return Err(StoredError::Header);
-        }
-        if chain_of(previous, &self.header_bytes) != self.header.chain {
-            return Err(StoredError::Chain);
         }
         Ok(self.batch.check(partitions)?)
     }
