@@ -9,6 +9,7 @@ pub mod codes;
 pub mod event;
 pub mod hashing;
 pub mod limits;
+pub mod session;
 pub mod varint;
 pub mod wire;
 pub mod words;

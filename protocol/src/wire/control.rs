@@ -35,10 +35,12 @@ pub fn encode_control(body: ControlBody) -> Result<OutFrame, FrameError> {
 ///
 /// # Errors
 /// [`ControlError`] where it is none.
-pub fn decode_control(frame: &Frame) -> Result<ControlBody, ControlError> {
-    if frame.kind != FrameKind::Control {
-        return Err(ControlError::Kind(frame.kind));
+pub fn decode_control(frame: Frame) -> Result<ControlBody, ControlError> {
+    let Frame { kind, mut body } = frame;
+    if kind != FrameKind::Control {
+        return Err(ControlError::Kind(kind));
     }
-    let control = proto::Control::decode(frame.body.to_bytes())?;
+    let len = body.len();
+    let control = proto::Control::decode(body.take_contiguous(len).unwrap_or_default())?;
     control.body.ok_or(ControlError::Unknown)
 }
