@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use takt_protocol::{
+    batch::Place,
+    words::{BatchNumber, Offset, OrderSequence, PartitionNumber, Timestamp},
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::*;
+
+fn place(offset: u64) -> Place {
+    Place { partition: PartitionNumber::new(3), offset: Offset::new(offset) }
+}
+
+fn first(hash: u128, offset: u64) -> LedgerEntry {
+    let known = Known::First { place: place(offset), order_sequence: None };
+    LedgerEntry::new(hash, offset, known)
+}
+
+#[test]
+fn an_entry_keeps_what_it_was_made_of() {
+    let at = MaskedPlace {
+        partition: PartitionNumber::new(u16::MAX),
+        batch_number: BatchNumber::new(u64::MAX),
+        index: u16::MAX,
+    };
+    let order_sequence = Some(OrderSequence::new(9));
+    for known in [
+        Known::First { place: place(7), order_sequence },
+        Known::First { place: place(0), order_sequence: None },
+        Known::Revision { place: place(u64::MAX), order_sequence },
+        Known::OpenConflict { at },
+        Known::Rejected { at },
+    ] {
+        let entry = LedgerEntry::new(u128::MAX - 5, 77, known);
+        assert_eq!((entry.hash(), entry.digest64(), entry.known()), (u128::MAX - 5, 77, known));
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        let bytes: [u8; LedgerEntry::LEN] = bytes.try_into().unwrap();
+        assert_eq!(LedgerEntry::decode(&bytes), Some(entry));
+        for kind in 4..=u8::MAX {
+            let mut unknown = bytes;
+            unknown[44] = kind;
+            assert_eq!(LedgerEntry::decode(&unknown), None);
+        }
+    }
+}
+
+/// What a table may cost beside its keys: a chunk, the shards, and their first few buckets.
+const FIXED_BYTES: usize = 80 << 10;
+
+#[test]
+fn a_key_costs_at_most_64_bytes() {
+    let mut ledger = Ledger::new(3_000_000);
+    let mut worst = 0;
+    for n in 1..=2_000_000_u64 {
+        ledger.insert(first(xxh3_128(&n.to_le_bytes()), n));
+        let len = ledger.len();
+        if len >= 1_000 && (len.is_multiple_of(997) || len.is_power_of_two()) {
+            let bytes = ledger.bytes();
+            assert!(bytes <= 64 * len + FIXED_BYTES, "{len} keys take {bytes} bytes");
+            worst = worst.max(bytes.saturating_sub(FIXED_BYTES) / len);
+        }
+    }
+    assert!(worst >= 48, "the measure sees the entries");
+    assert_eq!(ledger.remaining(), 1_000_000);
+}
+
+#[test]
+fn what_is_new_since_a_mark_is_found() {
+    let mut heads = Heads::new(0);
+    assert_eq!((heads.len(), heads.remaining()), (0, 0));
+    for n in 0..5_000_u64 {
+        heads.insert(HeadEntry {
+            hash: xxh3_128(&n.to_le_bytes()),
+            last: OrderSequence::new(n),
+            last_append_time: Timestamp::from_micros(1),
+        });
+    }
+    for mark in [0, 1, 1_023, 1_024, 4_999, 5_000, 9_000] {
+        let new: Vec<u64> = heads.entries_from(mark).map(|head| head.last.get()).collect();
+        assert_eq!(new, (mark as u64..5_000).collect::<Vec<_>>());
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Insert(u8, u64),
+    Upsert(u8, u64),
+    Update(u8, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || (0..24_u8, 0..6_u64);
+    prop_oneof![
+        key().prop_map(|(key, digest)| Step::Insert(key, digest)),
+        key().prop_map(|(key, digest)| Step::Upsert(key, digest)),
+        key().prop_map(|(key, digest)| Step::Update(key, digest)),
+    ]
+}
+
+/// Keys share shards and places in them, and some differ in the middle bits only.
+fn hash_of(key: u8) -> u128 {
+    u128::from(key % 2) << 120 | u128::from(key / 2 % 3) << 70 | u128::from(key / 6)
+}
+
+proptest! {
+    #[test]
+    fn the_table_is_a_map_of_lists(steps in prop::collection::vec(step(), 0..400)) {
+        let mut table = Ledger::new(1_000);
+        let mut model: BTreeMap<(u128, u64), Vec<u64>> = BTreeMap::new();
+        for (n, step) in (1_u64..).zip(steps) {
+            let entry = |key, digest| {
+                LedgerEntry::new(hash_of(key), digest, Known::First {
+                    place: place(n),
+                    order_sequence: None,
+                })
+            };
+            let (key, digest) = match step {
+                Step::Insert(key, digest) | Step::Upsert(key, digest) | Step::Update(key, digest) => (key, digest),
+            };
+            let rows = model.entry((hash_of(key), digest)).or_default();
+            let same = |entry: &LedgerEntry| entry.digest64() == digest;
+            match step {
+                // One entry per content, as the caller keeps it.
+                Step::Insert(..) if !rows.is_empty() => {}
+                Step::Insert(key, digest) => {
+                    table.insert(entry(key, digest));
+                    rows.push(n);
+                }
+                Step::Upsert(key, digest) => {
+                    let old = table.upsert(entry(key, digest), same);
+                    prop_assert_eq!(old.is_some(), rows.pop().is_some());
+                    rows.push(n);
+                }
+                Step::Update(key, digest) => {
+                    let old = table.update(entry(key, digest), same);
+                    prop_assert_eq!(old.is_some(), !rows.is_empty());
+                    if let Some(last) = rows.last_mut() {
+                        *last = n;
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(table.len(), model.values().map(Vec::len).sum::<usize>());
+        for key in 0..24 {
+            let mut found: Vec<(u64, Known)> =
+                table.get(hash_of(key)).map(|entry| (entry.digest64(), entry.known())).collect();
+            found.sort_by_key(|(digest, _)| *digest);
+            let expected: Vec<(u64, Known)> = model
+                .range((hash_of(key), 0)..=(hash_of(key), u64::MAX))
+                .flat_map(|((_, digest), rows)| rows.iter().map(|n| {
+                    (*digest, Known::First { place: place(*n), order_sequence: None })
+                }))
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
