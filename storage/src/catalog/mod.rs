@@ -1,0 +1,383 @@
+//! Where a partition's batches are: in the live file's part in memory, or in a sealed file's run.
+//!
+//! A file is *live* while commits go into it (its extents and its order index are in memory),
+//! *frozen* from its roll until its run is written (the same, immutable and shared with the job
+//! that writes the run), then *sealed* (answers come from the run: one probe each, verified).
+//!
+//! One thread appends, any number read. A look-up holds the lock for a search in memory only;
+//! probes of runs happen behind it, on a shared reader, which also survives the file's removal.
+
+mod live;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
+
+pub use crate::runs::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary};
+use crate::{
+    journal::Position,
+    runs::{RunError, RunReader},
+};
+pub use live::LiveFile;
+
+/// The place of every batch of every partition that a node holds. Shared by reference.
+#[derive(Debug)]
+pub struct Catalog {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    live: LiveFile,
+    /// Rolled files whose run is not written yet, oldest first.
+    frozen: Vec<Arc<LiveFile>>,
+    sealed: BTreeMap<Position, Arc<RunReader>>,
+    /// The sealed files that hold a partition, oldest first.
+    by_slot: BTreeMap<Slot, Vec<Arc<RunReader>>>,
+}
+
+/// Where to look on: what memory answers, or the run to probe.
+enum Found<T> {
+    Here(T),
+    InRun(Arc<RunReader>),
+}
+
+impl Catalog {
+    /// Of a journal whose live file starts at `start`.
+    pub fn new(start: Position) -> Self {
+        let inner = Inner {
+            live: LiveFile::new(start),
+            frozen: Vec::new(),
+            sealed: BTreeMap::new(),
+            by_slot: BTreeMap::new(),
+        };
+        Self { inner: RwLock::new(inner) }
+    }
+
+    /// Adds a batch to the live file. `chain_before` is the partition's chain before it.
+    ///
+    /// # Panics
+    /// If the batch is not behind the partition's last in the live file.
+    pub fn push(&self, extent: Extent, chain_before: PartitionChain) {
+        self.publish([(extent, chain_before)], []);
+    }
+
+    /// Adds an event of an order key to the live file.
+    pub fn push_order(&self, hash: u128, slot: Slot, offset: Offset) {
+        self.publish([], [OrderRow { hash, slot, offset }]);
+    }
+
+    /// Adds a commit's batches and events under one lock.
+    ///
+    /// # Panics
+    /// If a batch or an event is not behind the last of its partition in the live file.
+    pub fn publish(
+        &self,
+        batches: impl IntoIterator<Item = (Extent, PartitionChain)>,
+        events: impl IntoIterator<Item = OrderRow>,
+    ) {
+        let live = &mut self.write().live;
+        for (extent, chain_before) in batches {
+            live.push(extent, chain_before);
+        }
+        for event in events {
+            live.push_order(event);
+        }
+    }
+
+    /// The live file is closed and the one at `next` begins. Returns the closed one, for its run;
+    /// look-ups go on in it until [`Catalog::sealed`].
+    pub fn freeze(&self, next: Position) -> Arc<LiveFile> {
+        let mut inner = self.write();
+        let frozen = Arc::new(std::mem::replace(&mut inner.live, LiveFile::new(next)));
+        inner.frozen.push(Arc::clone(&frozen));
+        frozen
+    }
+
+    /// The run of a file is written, or found at a start: look-ups use it from now on.
+    pub fn sealed(&self, run: RunReader) {
+        let run = Arc::new(run);
+        let start = run.info().start;
+        let mut inner = self.write();
+        inner.frozen.retain(|frozen| frozen.start() != start);
+        inner.forget(start);
+        for summary in run.slots() {
+            let files = inner.by_slot.entry(summary.slot).or_default();
+            let at = files.partition_point(|file| file.info().start < start);
+            files.insert(at, Arc::clone(&run));
+        }
+        inner.sealed.insert(start, run);
+    }
+
+    /// The sealed file at `start` is dropped: nothing is found in it any more. Returns whether
+    /// there was one.
+    pub fn drop_file(&self, start: Position) -> bool {
+        self.write().forget(start)
+    }
+
+    /// The run of the sealed file at `start`.
+    pub fn run(&self, start: Position) -> Option<Arc<RunReader>> {
+        self.read().sealed.get(&start).cloned()
+    }
+
+    /// The batch that holds the record at `offset`; `None` if it was dropped or is not there yet.
+    ///
+    /// # Errors
+    /// [`RunError`] if the run that says it cannot be read.
+    pub fn find(&self, slot: Slot, offset: Offset) -> Result<Option<Extent>, RunError> {
+        let found = self.read().latest(
+            slot,
+            |summary| summary.first_offset <= offset,
+            |file| file.at_or_before(slot, offset),
+        );
+        let extent = match found {
+            Some(Found::Here(extent)) => extent,
+            Some(Found::InRun(run)) => run.extent_at_or_before(slot, offset)?,
+            None => None,
+        };
+        Ok(extent.filter(|extent| extent.contains(offset)))
+    }
+
+    /// A batch by its number; `None` if it was dropped or is not there yet.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub fn find_batch(&self, slot: Slot, batch: BatchNumber) -> Result<Option<Extent>, RunError> {
+        let found = self.read().latest(
+            slot,
+            |summary| summary.first_batch <= batch,
+            |file| file.batches_from(slot, batch, 1).first().copied(),
+        );
+        let extent = match found {
+            Some(Found::Here(extent)) => extent,
+            Some(Found::InRun(run)) => run.extent_by_batch(slot, batch)?,
+            None => None,
+        };
+        Ok(extent.filter(|extent| extent.batch_number == batch))
+    }
+
+    /// The first batch that was appended at `time` or later; `None` if none was.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub fn find_time(&self, slot: Slot, time: Timestamp) -> Result<Option<Extent>, RunError> {
+        let found = self.read().earliest(
+            slot,
+            |summary| time <= summary.last_time,
+            |file| file.by_time(slot, time),
+        );
+        match found {
+            Some(Found::Here(extent)) => Ok(extent),
+            Some(Found::InRun(run)) => run.extent_by_time(slot, time),
+            None => Ok(None),
+        }
+    }
+
+    /// The first batch that is kept with a number above `batch`.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub fn next_after(&self, slot: Slot, batch: BatchNumber) -> Result<Option<Extent>, RunError> {
+        let Some(from) = batch.checked_add(1) else { return Ok(None) };
+        Ok(self.page(slot, from, 1)?.first().copied())
+    }
+
+    /// The kept batches from number `from` on, at most `max` of them, in their order.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub fn page(&self, slot: Slot, from: BatchNumber, max: usize) -> Result<Vec<Extent>, RunError> {
+        let (runs, here) = self.read().page(slot, from, max);
+        let mut page = Vec::new();
+        for run in runs {
+            page.extend(run.extents_from(slot, from, max - page.len())?);
+        }
+        let room = max.saturating_sub(page.len());
+        page.extend(here.into_iter().take(room));
+        Ok(page)
+    }
+
+    /// What the oldest file that is kept holds of the partition: where it starts now, and the
+    /// chain before that. `None` if nothing is kept.
+    pub fn first(&self, slot: Slot) -> Option<SlotSummary> {
+        self.read().files(slot).next().map(|file| file.0)
+    }
+
+    /// What the newest file that has the partition holds of it.
+    pub fn last(&self, slot: Slot) -> Option<SlotSummary> {
+        self.read().files(slot).last().map(|file| file.0)
+    }
+
+    /// The partition's chain before `batch`, where that is a file's first batch of it. Otherwise
+    /// the batch before it carries the chain.
+    pub fn chain_before_first(&self, slot: Slot, batch: BatchNumber) -> Option<PartitionChain> {
+        let inner = self.read();
+        let found =
+            inner.latest(slot, |summary| summary.first_batch <= batch, |file| file.summary(slot));
+        let summary = match found? {
+            Found::Here(summary) => summary?,
+            Found::InRun(run) => *run.slot(slot)?,
+        };
+        (summary.first_batch == batch).then_some(summary.chain_before)
+    }
+
+    /// The offsets of an order key's events in a partition behind `after` (from the first without
+    /// it), at most `max` of them, in their order. One probe for each sealed file in question.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub fn order(
+        &self,
+        hash: u128,
+        slot: Slot,
+        after: Option<Offset>,
+        max: usize,
+    ) -> Result<Vec<Offset>, RunError> {
+        let (runs, here) = self.read().order(hash, slot, after, max);
+        let mut offsets = Vec::new();
+        for run in runs {
+            if offsets.len() >= max {
+                break;
+            }
+            offsets.extend(run.order(hash, slot, after, max - offsets.len())?);
+        }
+        let room = max.saturating_sub(offsets.len());
+        offsets.extend(here.into_iter().take(room));
+        Ok(offsets)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().expect("no holder of the catalog's lock panics")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().expect("no holder of the catalog's lock panics")
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, start: Position) -> bool {
+        let Some(run) = self.sealed.remove(&start) else { return false };
+        for summary in run.slots() {
+            if let Some(files) = self.by_slot.get_mut(&summary.slot) {
+                files.retain(|file| file.info().start != start);
+                if files.is_empty() {
+                    self.by_slot.remove(&summary.slot);
+                }
+            }
+        }
+        true
+    }
+
+    /// The files in memory, oldest first.
+    fn in_memory(&self) -> impl DoubleEndedIterator<Item = &LiveFile> {
+        self.frozen.iter().map(AsRef::as_ref).chain([&self.live])
+    }
+
+    fn runs(&self, slot: Slot) -> &[Arc<RunReader>] {
+        self.by_slot.get(&slot).map_or(&[], Vec::as_slice)
+    }
+
+    /// What each file holds of the partition, oldest first; with its run if it is sealed.
+    fn files(&self, slot: Slot) -> impl Iterator<Item = (SlotSummary, Option<&Arc<RunReader>>)> {
+        let runs = self.runs(slot);
+        let sealed = runs.iter().map(move |run| (summary_in(run, slot), Some(run)));
+        let memory = self.in_memory().filter_map(move |file| Some((file.summary(slot)?, None)));
+        sealed.chain(memory)
+    }
+
+    /// The newest file that holds the partition and passes `reached`, which holds for all files
+    /// before it too.
+    fn latest<T>(
+        &self,
+        slot: Slot,
+        reached: impl Fn(&SlotSummary) -> bool,
+        look: impl Fn(&LiveFile) -> T,
+    ) -> Option<Found<T>> {
+        for file in self.in_memory().rev() {
+            if file.summary(slot).is_some_and(|summary| reached(&summary)) {
+                return Some(Found::Here(look(file)));
+            }
+        }
+        let runs = self.runs(slot);
+        let behind = runs.partition_point(|run| reached(&summary_in(run, slot)));
+        runs.get(behind.checked_sub(1)?).cloned().map(Found::InRun)
+    }
+
+    /// The oldest file that holds the partition and passes `reached`, which holds for all files
+    /// behind it too.
+    fn earliest<T>(
+        &self,
+        slot: Slot,
+        reached: impl Fn(&SlotSummary) -> bool,
+        look: impl Fn(&LiveFile) -> T,
+    ) -> Option<Found<T>> {
+        let runs = self.runs(slot);
+        let first = runs.partition_point(|run| !reached(&summary_in(run, slot)));
+        if let Some(run) = runs.get(first) {
+            return Some(Found::InRun(Arc::clone(run)));
+        }
+        self.in_memory()
+            .find(|file| file.summary(slot).is_some_and(|summary| reached(&summary)))
+            .map(|file| Found::Here(look(file)))
+    }
+
+    /// The runs that have the page's first extents, and the extents in memory behind theirs.
+    fn page(
+        &self,
+        slot: Slot,
+        from: BatchNumber,
+        max: usize,
+    ) -> (Vec<Arc<RunReader>>, Vec<Extent>) {
+        let runs = self.runs(slot);
+        let first = runs.partition_point(|run| summary_in(run, slot).end_batch <= from);
+        let mut chosen = Vec::new();
+        let mut batches = 0;
+        for run in &runs[first..] {
+            if batches >= max {
+                return (chosen, Vec::new());
+            }
+            let summary = summary_in(run, slot);
+            let skipped = from.get().saturating_sub(summary.first_batch.get());
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+            batches = batches.saturating_add((summary.batches as usize).saturating_sub(skipped));
+            chosen.push(Arc::clone(run));
+        }
+        let mut here = Vec::new();
+        for file in self.in_memory() {
+            let room = max.saturating_sub(batches).saturating_sub(here.len());
+            here.extend_from_slice(file.batches_from(slot, from, room));
+        }
+        (chosen, here)
+    }
+
+    /// The runs that may hold events of the order key behind `after`, and the events in memory.
+    fn order(
+        &self,
+        hash: u128,
+        slot: Slot,
+        after: Option<Offset>,
+        max: usize,
+    ) -> (Vec<Arc<RunReader>>, Vec<Offset>) {
+        let next = after.map_or(0, |after| after.get().saturating_add(1));
+        let runs = self.runs(slot);
+        let first = runs.partition_point(|run| summary_in(run, slot).end_offset.get() <= next);
+        let mut here = Vec::new();
+        for file in self.in_memory() {
+            let room = max.saturating_sub(here.len());
+            here.extend(file.order(hash, slot, after, room));
+        }
+        (runs[first..].to_vec(), here)
+    }
+}
+
+/// A run in a partition's list holds the partition.
+fn summary_in(run: &RunReader, slot: Slot) -> SlotSummary {
+    *run.slot(slot).expect("a run in a partition's list holds the partition")
+}
+
+#[cfg(test)]
+mod tests;
