@@ -1,0 +1,172 @@
+//! One QUIC connection that is shared by sessions and dialled again when it is lost.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Mutex as SyncMutex, PoisonError};
+use std::time::Duration;
+
+use quinn::{ClientConfig, Connection, Endpoint, VarInt};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Backoff, ClientOptions, ConnectError};
+use crate::tls::{
+    Credentials, Refusals, SERVER_NAME, ServerIs, TlsError, Transport, TrustDomain,
+    client_config_reporting, dialer,
+};
+use crate::transport::FrameStream;
+
+/// How long a handshake may take.
+const DIAL: Duration = Duration::from_secs(10);
+/// How long to wait for the peer to admit one more stream.
+const OPEN: Duration = Duration::from_secs(10);
+
+/// Dials a node and opens streams to it.
+#[derive(Debug)]
+pub struct QuicConnector {
+    address: String,
+    server: ServerIs,
+    trust_domain: TrustDomain,
+    transport: Transport,
+    refusals: Refusals,
+    config: SyncMutex<ClientConfig>,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    endpoint: Option<Endpoint>,
+    connection: Option<Connection>,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+    closed: bool,
+}
+
+impl QuicConnector {
+    /// Nothing is dialled yet.
+    ///
+    /// # Errors
+    /// [`TlsError`] where the options make no configuration.
+    pub fn new(options: ClientOptions) -> Result<Self, TlsError> {
+        let ClientOptions { address, server, credentials, trust_domain, transport } = options;
+        let refusals = Refusals::default();
+        let config = client_config_reporting(
+            &credentials,
+            &trust_domain,
+            server.clone(),
+            transport,
+            refusals.clone(),
+        )?;
+        Ok(Self {
+            address,
+            server,
+            trust_domain,
+            transport,
+            refusals,
+            config: SyncMutex::new(config),
+            line: Mutex::default(),
+        })
+    }
+
+    /// Uses other credentials from the next attempt on, such as renewed ones.
+    ///
+    /// # Errors
+    /// [`TlsError`] where they make no configuration; the old ones stay.
+    pub fn renew(&self, credentials: &Credentials) -> Result<(), TlsError> {
+        let config = client_config_reporting(
+            credentials,
+            &self.trust_domain,
+            self.server.clone(),
+            self.transport,
+            self.refusals.clone(),
+        )?;
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// Opens a stream, over the connection that is there or a new one: one attempt, after the wait
+    /// that earlier ones that failed have brought.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn open(&self) -> Result<FrameStream, ConnectError> {
+        let connection = self.connection().await?;
+        match timeout(OPEN, connection.open_bi()).await {
+            Ok(Ok(stream)) => Ok(FrameStream::quic(stream)),
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(_) => Err(ConnectError::NoStream { waited: OPEN }),
+        }
+    }
+
+    /// The connection that is there or a new one.
+    ///
+    /// # Errors
+    /// As [`QuicConnector::open`].
+    pub async fn connection(&self) -> Result<Connection, ConnectError> {
+        // Whoever else needs a connection waits here for the one that is being dialled.
+        let mut line = self.line.lock().await;
+        if line.closed {
+            return Err(ConnectError::Closed);
+        }
+        if let Some(live) = line.connection.as_ref().filter(|c| c.close_reason().is_none()) {
+            return Ok(live.clone());
+        }
+        line.connection = None;
+        if let Some(not_before) = line.not_before {
+            sleep_until(not_before).await;
+        }
+        // Set before the attempt: it may be dropped half-way.
+        line.not_before = Some(Instant::now() + line.backoff.wait());
+        let connection = self.dial(&mut line).await?;
+        line.backoff.reset();
+        line.connection = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Ends the connection for good and waits until the peer has been told.
+    pub async fn close(&self) {
+        let mut line = self.line.lock().await;
+        line.closed = true;
+        if let Some(connection) = line.connection.take() {
+            connection.close(VarInt::from_u32(0), b"done");
+        }
+        if let Some(endpoint) = line.endpoint.take() {
+            endpoint.wait_idle().await;
+        }
+    }
+
+    async fn dial(&self, line: &mut Line) -> Result<Connection, ConnectError> {
+        let address = self.look_up().await?;
+        let fits = |endpoint: &Endpoint| {
+            endpoint.local_addr().is_ok_and(|local| local.is_ipv4() == address.is_ipv4())
+        };
+        let endpoint = match line.endpoint.take().filter(fits) {
+            Some(endpoint) => endpoint,
+            None => dialer(address).map_err(ConnectError::Socket)?,
+        };
+        let endpoint = line.endpoint.insert(endpoint);
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let connecting = endpoint
+            .connect_with(config, address, SERVER_NAME)
+            .map_err(|error| self.failed(&error))?;
+        match timeout(DIAL, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(_) => Err(self.failed(&"no answer within 10 s")),
+        }
+    }
+
+    async fn look_up(&self) -> Result<SocketAddr, ConnectError> {
+        let failed = |source| ConnectError::Lookup { address: self.address.clone(), source };
+        let mut found = tokio::net::lookup_host(&self.address).await.map_err(failed)?;
+        found.next().ok_or_else(|| failed(io::Error::other("the name has no address")))
+    }
+
+    fn failed(&self, cause: &dyn ToString) -> ConnectError {
+        let address = self.address.clone();
+        match self.refusals.take() {
+            Some(refusal) => ConnectError::Server { address, refusal: Box::new(refusal) },
+            None => ConnectError::Dial { address, detail: cause.to_string() },
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A producer without its connection: what the application gave, gathered, numbered and answered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use takt_protocol::event::Event;
+use takt_protocol::session::Refusal;
+use takt_protocol::session::producer::{ProducerClient, ProducerEvent};
+use takt_protocol::wire::BatchReceipt;
+use takt_protocol::words::Sequence;
+use tokio::sync::oneshot;
+
+use super::batcher::{BatchSettings, Batcher, Load, Rejected};
+use super::receipt::{Outcome, PublishError, Receipt};
+use super::shared::{Shared, event_cost};
+use super::waiters::{CallId, Calls, Waiter};
+
+/// What the application's side hands over.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+pub(super) enum Command {
+    /// `cost` is the room that was taken for it.
+    One {
+        event: Event,
+        cost: usize,
+        done: oneshot::Sender<Outcome>,
+    },
+    /// `cost` is the room that was taken for all.
+    Many {
+        events: Vec<Event>,
+        cost: usize,
+        done: oneshot::Sender<Vec<Outcome>>,
+    },
+    Flush {
+        done: oneshot::Sender<()>,
+    },
+    /// Nothing follows, whoever still has a handle.
+    Close,
+}
+
+/// What [`Core::advance`] has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    GoOn,
+    /// The node wants the stream to be left; the session goes on over the next.
+    Leave,
+    /// The session is over; everything has been answered.
+    Over,
+}
+
+/// What has not been laid out yet, in order.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+enum Input {
+    One {
+        event: Event,
+        cost: usize,
+        waiter: Waiter,
+    },
+    /// `cost` is what is left of the room that was taken for all.
+    Many {
+        call: CallId,
+        events: VecDeque<Event>,
+        cost: usize,
+        index: usize,
+    },
+    Flush {
+        done: oneshot::Sender<()>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub session: ProducerClient,
+    settings: BatchSettings,
+    shared: Arc<Shared>,
+    input: VecDeque<Input>,
+    batcher: Option<Batcher>,
+    /// As submitted, oldest first.
+    in_flight: VecDeque<Load>,
+    calls: Calls,
+    /// Resolved once everything below the sequence is settled.
+    flushes: VecDeque<(Sequence, oneshot::Sender<()>)>,
+}
+
+impl Core {
+    pub fn new(session: ProducerClient, settings: BatchSettings, shared: Arc<Shared>) -> Self {
+        Self {
+            session,
+            settings,
+            shared,
+            input: VecDeque::new(),
+            batcher: None,
+            in_flight: VecDeque::new(),
+            calls: Calls::default(),
+            flushes: VecDeque::new(),
+        }
+    }
+
+    /// Takes a command; gives true where none is to follow it.
+    pub fn take(&mut self, command: Command) -> bool {
+        self.input.push_back(match command {
+            Command::Close => return true,
+            Command::One { event, cost, done } => {
+                Input::One { event, cost, waiter: Waiter::One(done) }
+            }
+            Command::Many { events, cost, done } => {
+                let call = self.calls.open(events.len(), done);
+                Input::Many { call, events: events.into(), cost, index: 0 }
+            }
+            Command::Flush { done } => Input::Flush { done },
+        });
+        false
+    }
+
+    /// Whether nothing waits for anything.
+    pub fn is_idle(&self) -> bool {
+        self.input.is_empty()
+            && self.in_flight.is_empty()
+            && self.batcher.as_ref().is_none_or(Batcher::is_empty)
+    }
+
+    /// Goes as far as it goes: answers what the session has settled, gathers, seals and submits.
+    /// `closing` lets no batch wait for more.
+    pub fn advance(&mut self, now: Instant, closing: bool) -> Step {
+        let mut step = Step::GoOn;
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                ProducerEvent::Opened { .. } => self.shared.opened(),
+                ProducerEvent::Settled(receipt) => self.settle(&receipt),
+                ProducerEvent::Stalled(refusal) => {
+                    tracing::info!(%refusal, "producer: waiting for the node");
+                }
+                ProducerEvent::BatchRefused { refusal, .. } => self.refuse_first(refusal),
+                ProducerEvent::Interrupted(refusal) => {
+                    tracing::info!(%refusal, "producer: interrupted");
+                    step = Step::Leave;
+                }
+                ProducerEvent::Closed(refusal) => {
+                    self.fail(&refusal.into());
+                    return Step::Over;
+                }
+            }
+        }
+        if let (None, Some(partitions)) = (&self.batcher, self.session.partitions()) {
+            self.batcher = Some(Batcher::new(self.settings, partitions, now));
+        }
+        loop {
+            let everything = self.gather(now) || closing;
+            if !self.submit_one(now, everything) {
+                return step;
+            }
+        }
+    }
+
+    /// When [`Self::advance`] has something to do without anything new.
+    pub fn next_due(&self) -> Option<Instant> {
+        let batcher = self.batcher.as_ref().filter(|_| self.session.can_submit());
+        let linger = batcher.and_then(Batcher::next_due);
+        [linger, self.session.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Answers everything with an error and takes nothing more.
+    pub fn fail(&mut self, error: &PublishError) {
+        self.shared.close(error);
+        let Self { calls, .. } = self;
+        for load in self.in_flight.drain(..) {
+            load.waiters.settle(calls, || Err(error.clone()));
+        }
+        for (waiters, _) in self.batcher.iter_mut().flat_map(Batcher::abandon) {
+            waiters.settle(calls, || Err(error.clone()));
+        }
+        for input in self.input.drain(..) {
+            match input {
+                Input::One { waiter, .. } => calls.settle_one(waiter, Err(error.clone())),
+                Input::Many { call, events, index, .. } => {
+                    calls.settle(call, index, events.iter().map(|_| Err(error.clone())));
+                }
+                Input::Flush { .. } => {}
+            }
+        }
+        // Dropped unanswered: who waits for a flush learns that the producer is closed.
+        self.flushes.clear();
+    }
+
+    /// Lays out what was given until a batch must be sealed first. True where every open batch must
+    /// be, for a flush.
+    fn gather(&mut self, now: Instant) -> bool {
+        let Some(batcher) = &mut self.batcher else { return false };
+        let Self { calls, shared, .. } = self;
+        while let Some(input) = self.input.front_mut() {
+            match input {
+                Input::One { .. } => {
+                    let Some(Input::One { event, cost, waiter }) = self.input.pop_front() else {
+                        unreachable!("it was at the front")
+                    };
+                    match batcher.push(now, &event, waiter, cost) {
+                        Ok(()) => {}
+                        Err(Rejected::Full(waiter)) => {
+                            self.input.push_front(Input::One { event, cost, waiter });
+                            return false;
+                        }
+                        Err(Rejected::Event(waiter, error)) => {
+                            shared.give_back(cost);
+                            calls.settle_one(waiter, Err(error.into()));
+                        }
+                    }
+                }
+                Input::Many { call, events, cost, index } => {
+                    while let Some(event) = events.front() {
+                        let waiter = Waiter::Part { call: *call, index: *index };
+                        let share = event_cost(event).min(*cost);
+                        match batcher.push(now, event, waiter, share) {
+                            Ok(()) => {}
+                            Err(Rejected::Full(_)) => return false,
+                            Err(Rejected::Event(waiter, error)) => {
+                                shared.give_back(share);
+                                calls.settle_one(waiter, Err(error.into()));
+                            }
+                        }
+                        events.pop_front();
+                        *index += 1;
+                        *cost -= share;
+                    }
+                    self.input.pop_front();
+                }
+                Input::Flush { .. } if !batcher.is_empty() => return true,
+                Input::Flush { .. } => {
+                    let Some(Input::Flush { done }) = self.input.pop_front() else {
+                        unreachable!("it was at the front")
+                    };
+                    match self.in_flight.back() {
+                        Some(last) => {
+                            let end = last.first_sequence.advance(last.records as u64);
+                            self.flushes.push_back((end, done));
+                        }
+                        None => {
+                            let _ = done.send(());
+                        }
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Seals and submits one batch, if one is due and the session takes it. While nothing is in
+    /// flight nothing is worth waiting for.
+    fn submit_one(&mut self, now: Instant, everything: bool) -> bool {
+        let Some(batcher) = &mut self.batcher else { return false };
+        if !self.session.can_submit() {
+            return false;
+        }
+        let everything = everything || self.in_flight.is_empty();
+        let Some(partition) = batcher.due(now, everything) else { return false };
+        let Some(first_sequence) = self.session.next_sequence() else { return false };
+        let Some(sealed) = batcher.seal(partition, first_sequence) else { return false };
+        let submitted = self.session.submit(sealed.bytes);
+        submitted.expect("a batch with the session's next sequence, while it has room, is taken");
+        self.in_flight.push_back(sealed.load);
+        true
+    }
+
+    fn settle(&mut self, receipt: &BatchReceipt) {
+        let load = self.in_flight.pop_front().expect("the session settles what was submitted");
+        assert_eq!(
+            (load.first_sequence, load.records),
+            (receipt.first_sequence, receipt.records),
+            "the session settles batches in their order"
+        );
+        let mut receipts = receipt.receipts();
+        load.waiters.settle(&mut self.calls, || {
+            let receipt = receipts.next().expect("a receipt answers each record of its batch");
+            Ok(Receipt::new(&receipt))
+        });
+        self.shared.give_back(load.cost);
+        while self.flushes.front().is_some_and(|(end, _)| *end <= receipt.end_sequence()) {
+            if let Some((_, done)) = self.flushes.pop_front() {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn refuse_first(&mut self, refusal: Refusal) {
+        let Some(load) = self.in_flight.pop_front() else { return };
+        let error = PublishError::from(refusal);
+        load.waiters.settle(&mut self.calls, || Err(error.clone()));
+        self.shared.give_back(load.cost);
+    }
+}
