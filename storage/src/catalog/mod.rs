@@ -112,10 +112,13 @@ impl Catalog {
         inner.sealed.insert(start, run);
     }
 
-    /// The sealed file at `start` is dropped: nothing is found in it any more. Returns whether
-    /// there was one.
+    /// The sealed or frozen file at `start` is dropped: nothing is found in it any more. Returns
+    /// whether there was one.
     pub fn drop_file(&self, start: Position) -> bool {
-        self.write().forget(start)
+        let mut inner = self.write();
+        let frozen = inner.frozen.len();
+        inner.frozen.retain(|file| file.start() != start);
+        inner.frozen.len() < frozen || inner.forget(start)
     }
 
     /// The run of the sealed file at `start`.

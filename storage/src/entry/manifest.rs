@@ -1,0 +1,111 @@
+//! What the manifest says of a sealed journal file.
+//!
+//! ```text
+//! start, end         2 varints
+//! newest append time signed varint
+//! slots              count, then each: slot, next offset, next batch (varints), chain (16 bytes),
+//!                    bytes appended (varint)
+//! run                u8: 0 none, 1 followed by the run's info
+//! ```
+
+use takt_protocol::varint::{self, Cursor, Truncated};
+use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
+
+use super::codec::get_slot;
+use crate::journal::Position;
+use crate::runs::{RunInfo, Slot};
+use crate::state::Edge;
+
+/// Where a partition stood at the end of a journal file that holds batches of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotEnd {
+    /// The partition.
+    pub slot: Slot,
+    /// The offset behind its last record in the file.
+    pub next_offset: Offset,
+    /// The number behind its last batch in the file.
+    pub next_batch: BatchNumber,
+    /// The chain up to there.
+    pub chain: PartitionChain,
+    /// What was ever appended to the partition up to there, in bytes.
+    pub appended_bytes: u64,
+}
+
+/// A journal file that is written to no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedFile {
+    /// Its first position.
+    pub start: Position,
+    /// Exclusive.
+    pub end: Position,
+    /// The newest append time of all batches up to its end.
+    pub append_time: Timestamp,
+    /// The partitions that it holds batches of; empty once it is dropped.
+    pub slots: Vec<SlotEnd>,
+    /// Its run; `None` where it holds neither batches nor anything else for a run.
+    pub run: Option<RunInfo>,
+}
+
+impl SlotEnd {
+    pub(crate) fn edge(&self) -> Edge {
+        Edge {
+            offset: self.next_offset,
+            batch: self.next_batch,
+            chain: self.chain,
+            bytes: self.appended_bytes,
+        }
+    }
+}
+
+impl SealedFile {
+    /// Whether retention has dropped it; its run is kept for the ledger.
+    pub fn is_dropped(&self) -> bool {
+        self.slots.is_empty() && self.run.is_some()
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.start.get());
+        varint::put(out, self.end.get());
+        varint::put_signed(out, self.append_time.as_micros());
+        varint::put(out, self.slots.len() as u64);
+        for end in &self.slots {
+            varint::put(out, u64::from(end.slot.get()));
+            varint::put(out, end.next_offset.get());
+            varint::put(out, end.next_batch.get());
+            out.extend_from_slice(end.chain.as_bytes());
+            varint::put(out, end.appended_bytes);
+        }
+        match &self.run {
+            None => out.push(0),
+            Some(run) => {
+                out.push(1);
+                run.encode(out);
+            }
+        }
+    }
+
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
+        let start = Position::new(cursor.varint()?);
+        let end = Position::new(cursor.varint()?);
+        let append_time = Timestamp::from_micros(cursor.varint_signed()?);
+        let mut slots = Vec::new();
+        for _ in 0..cursor.varint_usize()? {
+            slots.push(SlotEnd {
+                slot: get_slot(cursor)?,
+                next_offset: Offset::new(cursor.varint()?),
+                next_batch: BatchNumber::new(cursor.varint()?),
+                chain: PartitionChain::new(cursor.array()?),
+                appended_bytes: cursor.varint()?,
+            });
+        }
+        let run = match cursor.u8()? {
+            0 => None,
+            1 => Some(RunInfo::decode(cursor)?),
+            _ => return Err(Truncated),
+        };
+        if start >= end || end > Position::MAX {
+            return Err(Truncated);
+        }
+        Ok(Self { start, end, append_time, slots, run })
+    }
+}

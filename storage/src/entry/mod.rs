@@ -1,0 +1,159 @@
+//! The journal's entries: every change of a node's state, as it lies on disk.
+//!
+//! An entry is a kind (one byte) and bytes; what must be atomic is one entry or several in one
+//! commit. A kind never changes its layout: a new layout gets a new kind. Entries hold verdicts,
+//! never questions: replay applies them and judges nothing.
+//!
+//! ```text
+//!  1 TopicCreated      topic, settings
+//!  2 MirrorBegun       origin, origin's journal (16 bytes), topic, settings
+//!  3 Batch             slot (u32), stored batch
+//!  4 MirrorBatch       slot (u32), stored batch
+//!  5 SequenceAdvanced  producer, topic, crc (u32), receipt
+//!  6 ProducerOpened    producer, topic, epoch, transient (u8), append time (signed)
+//!  7 ProducerDropped   producer, topic
+//!  8 CursorSet         name, topic, hold (u8), count, then each: slot, offset
+//!  9 CursorRemoved     name
+//! 10 RunAdded          see `manifest`
+//! 11 FileDropped       start of the journal file
+//! 12 reserved: the clock was confirmed by an operator or the upstream
+//! ```
+//! Names are text behind their length; numbers are varints unless a width is given, and
+//! little-endian where one is.
+
+mod codec;
+mod manifest;
+mod settings;
+
+use takt_protocol::batch::StoredBatch;
+use takt_protocol::words::{
+    CursorName, Epoch, JournalId, NodeName, Offset, ProducerId, Timestamp, TopicName,
+};
+
+use crate::journal::Position;
+use crate::runs::Slot;
+
+pub use codec::EntryError;
+pub(crate) use codec::{get_journal, get_name, get_slot, put_name};
+pub use manifest::{SealedFile, SlotEnd};
+pub use settings::{OnConflict, TopicSettings};
+pub use takt_protocol::wire::BatchReceipt;
+
+/// Where the stored batch begins within a [`Entry::Batch`] or [`Entry::MirrorBatch`].
+pub(crate) const BATCH_AT: usize = 4;
+
+/// One change of the state.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A topic of this node; its partitions get the next slots in their order.
+    TopicCreated {
+        /// Its name.
+        topic: TopicName,
+        /// Its settings.
+        settings: TopicSettings,
+    },
+    /// A mirror of an origin's topic; its partitions get the next slots in their order.
+    MirrorBegun {
+        /// The node that judges.
+        origin: NodeName,
+        /// Its journal: no other may ever be mirrored here.
+        journal: JournalId,
+        /// The topic.
+        topic: TopicName,
+        /// The origin's settings.
+        settings: TopicSettings,
+    },
+    /// A batch that this node judged.
+    Batch {
+        /// Its partition.
+        slot: Slot,
+        /// With the verdicts.
+        batch: StoredBatch,
+    },
+    /// A batch that another node judged.
+    MirrorBatch {
+        /// Its partition.
+        slot: Slot,
+        /// As the origin stores it.
+        batch: StoredBatch,
+    },
+    /// A batch of which nothing is kept: repeats, and conflicts that are known or not kept.
+    SequenceAdvanced {
+        /// Who sent it.
+        producer: ProducerId,
+        /// To which topic.
+        topic: TopicName,
+        /// The CRC of the batch.
+        crc: u32,
+        /// What was answered.
+        receipt: BatchReceipt,
+    },
+    /// A producer began an incarnation.
+    ProducerOpened {
+        /// Who.
+        producer: ProducerId,
+        /// In which topic.
+        topic: TopicName,
+        /// Which incarnation.
+        epoch: Epoch,
+        /// Forgotten an hour after its session has ended.
+        transient: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// A producer is forgotten.
+    ProducerDropped {
+        /// Who.
+        producer: ProducerId,
+        /// In which topic.
+        topic: TopicName,
+    },
+    /// A cursor was made or moved.
+    CursorSet {
+        /// Its name.
+        name: CursorName,
+        /// What it is a position in.
+        topic: TopicName,
+        /// Whether it holds retention back.
+        hold: bool,
+        /// The next offset to be read; slots that are not named keep theirs.
+        positions: Vec<(Slot, Offset)>,
+    },
+    /// A cursor is gone.
+    CursorRemoved {
+        /// Its name.
+        name: CursorName,
+    },
+    /// A journal file is sealed and its run is durable.
+    RunAdded {
+        /// What the manifest says of it.
+        file: SealedFile,
+    },
+    /// Retention drops a sealed journal file.
+    FileDropped {
+        /// Where it starts.
+        start: Position,
+    },
+}
+
+impl Entry {
+    /// Its kind in the journal.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::TopicCreated { .. } => codec::TOPIC_CREATED,
+            Self::MirrorBegun { .. } => codec::MIRROR_BEGUN,
+            Self::Batch { .. } => codec::BATCH,
+            Self::MirrorBatch { .. } => codec::MIRROR_BATCH,
+            Self::SequenceAdvanced { .. } => codec::SEQUENCE_ADVANCED,
+            Self::ProducerOpened { .. } => codec::PRODUCER_OPENED,
+            Self::ProducerDropped { .. } => codec::PRODUCER_DROPPED,
+            Self::CursorSet { .. } => codec::CURSOR_SET,
+            Self::CursorRemoved { .. } => codec::CURSOR_REMOVED,
+            Self::RunAdded { .. } => codec::RUN_ADDED,
+            Self::FileDropped { .. } => codec::FILE_DROPPED,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

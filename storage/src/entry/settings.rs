@@ -1,0 +1,85 @@
+//! The settings of a topic, as the journal keeps them.
+
+use takt_protocol::limits::PARTITIONS_MAX;
+use takt_protocol::varint::{self, Cursor, Truncated};
+
+/// What becomes of a record whose dedup key is known with other content. The number is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// It is kept, masked, and listed for an operator.
+    #[default]
+    Quarantine,
+    /// The publisher is told; it is not kept.
+    Refuse,
+}
+
+/// The settings of a topic. Retention by topic is kept for later: a node drops whole files by its
+/// own limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Partitions, 1 to [`PARTITIONS_MAX`]; fixed when the topic is made.
+    pub partitions: u16,
+    /// Whether a dedup key counts once.
+    pub dedup: bool,
+    /// For how long a dedup key is known at least, in seconds.
+    pub horizon_s: u64,
+    /// What becomes of conflicts.
+    pub on_conflict: OnConflict,
+    /// How long events are kept at least, in milliseconds; 0 is without a limit.
+    pub retention_ms: u64,
+    /// How many bytes of events are kept; 0 is without a limit.
+    pub retention_bytes: u64,
+    /// The priority class on a link.
+    pub lane: u8,
+}
+
+impl Default for TopicSettings {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            dedup: true,
+            horizon_s: 400 * 24 * 60 * 60,
+            on_conflict: OnConflict::Quarantine,
+            retention_ms: 0,
+            retention_bytes: 0,
+            lane: 0,
+        }
+    }
+}
+
+impl TopicSettings {
+    /// Whether every setting is within its bounds.
+    pub fn is_valid(&self) -> bool {
+        (1..=PARTITIONS_MAX).contains(&self.partitions)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, u64::from(self.partitions));
+        out.push(u8::from(self.dedup));
+        varint::put(out, self.horizon_s);
+        out.push(match self.on_conflict {
+            OnConflict::Quarantine => 0,
+            OnConflict::Refuse => 1,
+        });
+        varint::put(out, self.retention_ms);
+        varint::put(out, self.retention_bytes);
+        out.push(self.lane);
+    }
+
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
+        let settings = Self {
+            partitions: u16::try_from(cursor.varint()?).map_err(|_| Truncated)?,
+            dedup: cursor.u8()? != 0,
+            horizon_s: cursor.varint()?,
+            on_conflict: match cursor.u8()? {
+                0 => OnConflict::Quarantine,
+                1 => OnConflict::Refuse,
+                _ => return Err(Truncated),
+            },
+            retention_ms: cursor.varint()?,
+            retention_bytes: cursor.varint()?,
+            lane: cursor.u8()?,
+        };
+        if settings.is_valid() { Ok(settings) } else { Err(Truncated) }
+    }
+}

@@ -1,0 +1,244 @@
+//! The hashes of a batch's keys: what the ledger, the order heads and the order index know keys by.
+//!
+//! A session computes them, in parallel with others, under the secret of its node, so that no
+//! client can forge a hash or flood a bucket. Replay computes the same again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+use takt_protocol::batch::{Batch, BatchError, DedupKeyRef, RecordView};
+use takt_protocol::words::TopicName;
+
+/// Stands in [`RecordKeys::order`] for a record without an order key.
+const NO_ORDER: u16 = u16::MAX;
+
+const DOMAIN_ORDER: u8 = 1;
+const DOMAIN_SOURCE_AND_ID: u8 = 2;
+const DOMAIN_KEY: u8 = 3;
+
+/// Hashes keys with the secret of a node: SipHash-2-4 with 128 bits over a domain byte, the topic's
+/// name and the key, each behind its length.
+#[derive(Clone)]
+pub struct KeyHasher {
+    sip: SipHasher24,
+}
+
+impl fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHasher(..)")
+    }
+}
+
+/// One record's hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordKeys {
+    /// The first 8 bytes of the digest, little-endian.
+    pub digest64: u64,
+    dedup: [u128; 2],
+    dedup_count: u8,
+    order: u16,
+}
+
+impl RecordKeys {
+    /// The hashes of its dedup keys: none, one, or two different ones.
+    pub fn dedup(&self) -> &[u128] {
+        &self.dedup[..usize::from(self.dedup_count)]
+    }
+
+    /// Whether a repeat of it can be told by its content.
+    pub const fn has_identity(&self) -> bool {
+        self.dedup_count > 0
+    }
+
+    /// Which of [`KeyHashes::orders`] is its order key's hash.
+    pub fn order(&self) -> Option<usize> {
+        (self.order != NO_ORDER).then_some(usize::from(self.order))
+    }
+}
+
+/// The hashes of a batch's keys; the buffers can be used again for another batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyHashes {
+    orders: Vec<u128>,
+    records: Vec<RecordKeys>,
+}
+
+impl KeyHashes {
+    /// The hashes of the batch's order keys. Where a batch lists a key twice, records name the
+    /// first of the two.
+    pub fn orders(&self) -> &[u128] {
+        &self.orders
+    }
+
+    /// One for each record, in order.
+    pub fn records(&self) -> &[RecordKeys] {
+        &self.records
+    }
+
+    /// The hash of a record's order key.
+    pub fn order_of(&self, record: &RecordKeys) -> Option<u128> {
+        record.order().and_then(|i| self.orders.get(i).copied())
+    }
+}
+
+impl KeyHasher {
+    /// With the secret of the node.
+    pub fn new(secret: [u8; 16]) -> Self {
+        Self { sip: SipHasher24::new_with_key(&secret) }
+    }
+
+    /// Hashes the keys of all records of a batch into `out`, whose content is replaced.
+    ///
+    /// # Errors
+    /// [`BatchError`] where the batch's index does not decode.
+    pub fn hash_batch(
+        &self,
+        topic: &TopicName,
+        batch: &Batch,
+        out: &mut KeyHashes,
+    ) -> Result<(), BatchError> {
+        out.orders.clear();
+        out.records.clear();
+        let records = batch.records()?;
+        out.orders.extend(records.order_keys().iter().map(|key| self.order(topic, key)));
+        let aliases = aliases(&out.orders);
+        out.records.reserve(batch.header().records);
+        for record in records {
+            out.records.push(self.record(topic, &record?, &aliases));
+        }
+        Ok(())
+    }
+
+    /// The hash of an order key.
+    pub fn order(&self, topic: &TopicName, key: &[u8]) -> u128 {
+        self.hash(DOMAIN_ORDER, topic, &[key])
+    }
+
+    fn record(
+        &self,
+        topic: &TopicName,
+        record: &RecordView<'_>,
+        aliases: &BTreeMap<usize, usize>,
+    ) -> RecordKeys {
+        let mut dedup = [0; 2];
+        let mut dedup_count = 0;
+        for key in record.dedup_keys().into_iter().flatten() {
+            let hash = match key {
+                DedupKeyRef::SourceAndId(source, id) => {
+                    self.hash(DOMAIN_SOURCE_AND_ID, topic, &[source, id])
+                }
+                DedupKeyRef::Key(key) => self.hash(DOMAIN_KEY, topic, &[key]),
+            };
+            if dedup_count == 0 || dedup[0] != hash {
+                dedup[usize::from(dedup_count)] = hash;
+                dedup_count += 1;
+            }
+        }
+        let order = record.order_index.map_or(NO_ORDER, |i| {
+            let first = aliases.get(&i).copied().unwrap_or(i);
+            u16::try_from(first).expect("a batch has at most 4,096 order keys")
+        });
+        let digest64 = u64::from_le_bytes(
+            record.digest.as_bytes()[..8].try_into().expect("a digest has 16 bytes"),
+        );
+        RecordKeys { digest64, dedup, dedup_count, order }
+    }
+
+    fn hash(&self, domain: u8, topic: &TopicName, parts: &[&[u8]]) -> u128 {
+        let mut sip = self.sip;
+        sip.write(&[domain]);
+        for part in std::iter::once(topic.as_str().as_bytes()).chain(parts.iter().copied()) {
+            sip.write(&u32::try_from(part.len()).expect("keys are short").to_le_bytes());
+            sip.write(part);
+        }
+        sip.finish128().as_u128()
+    }
+}
+
+/// Where a hash stands twice, the later index and the first one: a hostile client may list a key
+/// twice, and its order must still be one.
+fn aliases(orders: &[u128]) -> BTreeMap<usize, usize> {
+    let mut sorted: Vec<(u128, usize)> = orders.iter().copied().zip(0..).collect();
+    sorted.sort_unstable();
+    let mut aliases = BTreeMap::new();
+    let mut first = None;
+    for (hash, i) in sorted {
+        match first {
+            Some((same, at)) if same == hash => {
+                aliases.insert(i, at);
+            }
+            _ => first = Some((hash, i)),
+        }
+    }
+    aliases
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use takt_protocol::batch::{BatchBuilder, Compression};
+    use takt_protocol::chunks::Chunks;
+    use takt_protocol::event::{DedupKeys, Event};
+    use takt_protocol::words::{OrderKey, PartitionNumber, Sequence};
+
+    use super::*;
+
+    fn hashes(events: &[Event], topic: &str) -> KeyHashes {
+        let mut builder = BatchBuilder::new(Compression::None);
+        events.iter().for_each(|event| builder.push(event).unwrap());
+        let bytes = builder.finish(PartitionNumber::new(0), Sequence::new(1)).unwrap();
+        let batch = Batch::take(&mut Chunks::from(bytes)).unwrap();
+        let mut out = KeyHashes::default();
+        let hasher = KeyHasher::new([7; 16]);
+        hasher.hash_batch(&TopicName::new(topic).unwrap(), &batch, &mut out).unwrap();
+        out
+    }
+
+    fn event(id: &str, order: Option<&str>, dedup: DedupKeys) -> Event {
+        Event {
+            id: id.into(),
+            source: "//s".into(),
+            kind: "k".into(),
+            order_key: order.map(|key| OrderKey::new(key).unwrap()),
+            dedup,
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn equal_keys_have_equal_hashes_in_one_topic_only() {
+        let events = [
+            event("a", Some("x"), DedupKeys::SourceAndId),
+            event("a", Some("x"), DedupKeys::SourceAndId),
+            event("b", Some("y"), DedupKeys::Key(Bytes::from_static(b"//sa"))),
+            event("", None, DedupKeys::SourceAndId),
+            event("c", None, DedupKeys::Two(Bytes::from_static(b"q"), Bytes::from_static(b"q"))),
+        ];
+        let here = hashes(&events, "t");
+        let there = hashes(&events, "u");
+        let records = here.records();
+        assert_eq!(records[0].dedup(), records[1].dedup());
+        assert_eq!(here.order_of(&records[0]), here.order_of(&records[1]));
+        assert_ne!(records[0].dedup(), records[2].dedup(), "a named key is no source and id");
+        assert_ne!(here.order_of(&records[0]), here.order_of(&records[2]));
+        assert!(!records[3].has_identity());
+        assert_eq!(here.order_of(&records[3]), None);
+        assert_eq!(records[4].dedup().len(), 1, "the same key twice is one");
+        assert_ne!(records[0].dedup(), there.records()[0].dedup());
+        assert_ne!(here.orders(), there.orders());
+    }
+
+    #[test]
+    fn the_hash_of_an_order_key_never_changes() {
+        let hasher = KeyHasher::new([0; 16]);
+        let hash = hasher.order(&TopicName::new("t").unwrap(), b"order-1");
+        assert_eq!(format!("{hash:032x}"), "GOLDEN");
+    }
+
+    #[test]
+    fn a_key_listed_twice_is_one_order() {
+        assert_eq!(aliases(&[5, 6, 5, 5]), BTreeMap::from([(2, 0), (3, 0)]));
+    }
+}

@@ -1,0 +1,302 @@
+//! The sequencer: what becomes of a batch. It judges with `&self` and returns a value; the one
+//! function that replays, [`State::apply`], applies it.
+
+mod mirror;
+mod scratch;
+
+use bytes::Bytes;
+use takt_protocol::batch::{Batch, Place, StoredBatch, StoredHeader, StoredKind, Verdict};
+use takt_protocol::chunks::Chunks;
+use takt_protocol::codes::ErrorCode;
+use takt_protocol::words::{Epoch, OrderSequence, ProducerId, Timestamp, TopicName};
+
+use crate::entry::{BatchReceipt, Entry, OnConflict};
+use crate::keys::{KeyHashes, RecordKeys};
+use crate::ledger::{Known, LedgerEntry, MaskedPlace};
+use crate::runs::Slot;
+use crate::state::{Partition, Producer, State};
+use crate::store::Refusal;
+
+pub use mirror::MirrorJudged;
+pub use scratch::Scratch;
+
+/// A batch that a producer sends.
+#[derive(Debug, Clone, Copy)]
+pub struct Publication<'a> {
+    /// Who sends it.
+    pub producer: &'a ProducerId,
+    /// To which topic.
+    pub topic: &'a TopicName,
+    /// In which incarnation.
+    pub epoch: Epoch,
+    /// What is sent.
+    pub batch: &'a Batch,
+    /// Of this batch and topic.
+    pub keys: &'a KeyHashes,
+}
+
+/// What a batch came to.
+#[derive(Debug, Clone)]
+pub enum Judged {
+    /// It is new: the entry is to be applied.
+    Fresh {
+        /// What changes the state.
+        entry: Entry,
+        /// What the producer gets once the entry is durable.
+        receipt: BatchReceipt,
+        /// For the figures.
+        tally: Tally,
+    },
+    /// It was judged before: its receipt of then.
+    Known(BatchReceipt),
+    /// Nothing changes.
+    Refused(Refusal),
+}
+
+/// Records of a batch by what they came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Events.
+    pub visible: u64,
+    /// Repeats.
+    pub duplicates: u64,
+    /// Other content under a known key.
+    pub conflicts: u64,
+    /// Conflicts that are kept and listed.
+    pub listed: u64,
+    /// Records without a dedup key.
+    pub no_identity: u64,
+}
+
+/// A content that the ledger knows.
+#[derive(Debug, Clone, Copy)]
+struct Content {
+    place: Place,
+    order_sequence: Option<OrderSequence>,
+}
+
+impl State {
+    /// Judges a batch, whose form and routing were checked, at time `now`.
+    ///
+    /// # Panics
+    /// If `keys` are not of the batch.
+    pub fn judge(
+        &self,
+        publication: &Publication<'_>,
+        now: Timestamp,
+        scratch: &mut Scratch,
+    ) -> Judged {
+        let header = publication.batch.header();
+        assert_eq!(publication.keys.records().len(), header.records, "keys are of the batch");
+        match self.judge_sequence(publication) {
+            Ok(None) => {}
+            Ok(Some(kept)) => return Judged::Known(kept),
+            Err(refusal) => return Judged::Refused(refusal),
+        }
+        let topic = self.own_topic(publication.topic);
+        let slot = topic.and_then(|topic| topic.slot(header.partition));
+        let Some((slot, partition)) = slot.and_then(|slot| Some((slot, self.partition(slot)?)))
+        else {
+            let detail = format!("the topic has no partition {}", header.partition);
+            return Judged::Refused(Refusal::new(ErrorCode::BadBatch, detail));
+        };
+        scratch.begin(publication.keys.orders().len());
+        let tally = self.judge_records(partition, publication.keys, scratch);
+        let keys_left = self.tables.ledger.remaining() < scratch.learned();
+        if keys_left || self.tables.heads.remaining() < scratch.new_orders() {
+            let detail = format!("{} keys are known", self.tables.ledger.len());
+            let refusal = Refusal::new(ErrorCode::LedgerFull, detail);
+            return Judged::Refused(refusal.expecting(header.first_sequence));
+        }
+        let append_time = self.control.append_time.max(now);
+        self.lay_out(publication, slot, append_time, tally, scratch)
+    }
+
+    /// Whether the batch is the producer's next; else its kept receipt.
+    fn judge_sequence(
+        &self,
+        publication: &Publication<'_>,
+    ) -> Result<Option<BatchReceipt>, Refusal> {
+        let header = publication.batch.header();
+        if self.own_topic(publication.topic).is_none() {
+            return Err(Refusal::new(ErrorCode::UnknownTopic, publication.topic.as_str()));
+        }
+        let Some(producer) = self.producer(publication.topic, publication.producer) else {
+            return Err(Refusal::new(ErrorCode::Fenced, "the producer was dropped; open it again"));
+        };
+        if producer.epoch != publication.epoch {
+            let detail = format!("epoch {} is open, not {}", producer.epoch, publication.epoch);
+            return Err(Refusal::new(ErrorCode::Fenced, detail));
+        }
+        let expected = producer.last.advance(1);
+        if header.first_sequence > expected {
+            let detail = format!("{} was sent, {expected} is next", header.first_sequence);
+            return Err(Refusal::new(ErrorCode::Gap, detail).expecting(expected));
+        }
+        if header.first_sequence == expected {
+            return Ok(None);
+        }
+        kept_receipt(producer, publication.batch).map(Some).ok_or_else(|| {
+            let detail = format!("sequence {} was used before", header.first_sequence);
+            Refusal::new(ErrorCode::SequenceReused, detail).expecting(expected)
+        })
+    }
+
+    fn judge_records(
+        &self,
+        partition: &Partition,
+        keys: &KeyHashes,
+        scratch: &mut Scratch,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        let mut offset = partition.end.offset;
+        for (index, record) in (0..).zip(keys.records()) {
+            tally.no_identity += u64::from(!record.has_identity());
+            let masked = MaskedPlace {
+                partition: partition.id.number,
+                batch_number: partition.end.batch,
+                index,
+            };
+            let known = if partition.settings.dedup {
+                self.judge_identity(partition, record, masked, scratch)
+            } else {
+                None
+            };
+            let verdict = known.unwrap_or_else(|| {
+                let order_sequence = record.order().map(|i| {
+                    scratch.next_in_order(i, || {
+                        let hash = keys.orders()[i];
+                        self.tables.heads.get(hash).next().map(|head| head.last)
+                    })
+                });
+                let place = Place { partition: partition.id.number, offset };
+                offset = offset.advance(1);
+                for hash in record.dedup().iter().filter(|_| partition.settings.dedup) {
+                    let known = Known::First { place, order_sequence };
+                    scratch.learn(LedgerEntry::new(*hash, record.digest64, known));
+                }
+                Verdict::Visible { order_sequence, restarted: false }
+            });
+            match verdict {
+                Verdict::Visible { .. } => tally.visible += 1,
+                Verdict::Duplicate { .. } => tally.duplicates += 1,
+                Verdict::Conflict { listed, .. } => {
+                    tally.conflicts += 1;
+                    tally.listed += u64::from(listed);
+                }
+                Verdict::PreconditionFailed { .. } => {}
+            }
+            verdict.encode(&mut scratch.verdicts);
+        }
+        tally
+    }
+
+    /// What the record's keys say of it; `None` where they are all fresh.
+    fn judge_identity(
+        &self,
+        partition: &Partition,
+        record: &RecordKeys,
+        masked: MaskedPlace,
+        scratch: &mut Scratch,
+    ) -> Option<Verdict> {
+        let mut firsts = [None; 2];
+        let mut same: Option<Content> = None;
+        let mut set_aside = false;
+        for (first, hash) in firsts.iter_mut().zip(record.dedup()) {
+            for entry in self.tables.ledger.get(*hash).chain(scratch.get(*hash)) {
+                let same_content = entry.digest64() == record.digest64;
+                match entry.known() {
+                    Known::First { place, order_sequence } => {
+                        *first = Some(place);
+                        if same_content {
+                            same = same.or(Some(Content { place, order_sequence }));
+                        }
+                    }
+                    Known::Revision { place, order_sequence } if same_content => {
+                        same = same.or(Some(Content { place, order_sequence }));
+                    }
+                    Known::OpenConflict { .. } | Known::Rejected { .. } => {
+                        set_aside |= same_content;
+                    }
+                    Known::Revision { .. } => {}
+                }
+            }
+        }
+        let with = firsts[0].or(firsts[1])?;
+        let of_two = firsts[1].is_some_and(|second| second != with);
+        if let Some(Content { place, order_sequence }) = same.filter(|_| !of_two) {
+            return Some(Verdict::Duplicate { of: place, order_sequence });
+        }
+        let listed = !set_aside && partition.settings.on_conflict == OnConflict::Quarantine;
+        if listed {
+            for (_, hash) in firsts.iter().zip(record.dedup()).filter(|(first, _)| first.is_some())
+            {
+                let known = Known::OpenConflict { at: masked };
+                scratch.learn(LedgerEntry::new(*hash, record.digest64, known));
+            }
+        }
+        Some(Verdict::Conflict { with, listed })
+    }
+
+    fn lay_out(
+        &self,
+        publication: &Publication<'_>,
+        slot: Slot,
+        append_time: Timestamp,
+        tally: Tally,
+        scratch: &mut Scratch,
+    ) -> Judged {
+        let header = publication.batch.header();
+        let partition = &self.control.partitions[slot.get() as usize];
+        let receipt = BatchReceipt {
+            first_sequence: header.first_sequence,
+            records: header.records,
+            partition: header.partition,
+            base_offset: partition.end.offset,
+            append_time,
+            verdicts: Bytes::copy_from_slice(&scratch.verdicts),
+        };
+        if tally.visible == 0 && tally.listed == 0 {
+            let entry = Entry::SequenceAdvanced {
+                producer: publication.producer.clone(),
+                topic: publication.topic.clone(),
+                crc: header.crc,
+                receipt: receipt.clone(),
+            };
+            return Judged::Fresh { entry, receipt, tally };
+        }
+        let stored = StoredHeader {
+            kind: StoredKind::Data,
+            batch_number: partition.end.batch,
+            base_offset: partition.end.offset,
+            visible: usize::try_from(tally.visible).expect("at most 4,096 records"),
+            records: header.records,
+            append_time,
+            producer: publication.producer.clone(),
+            epoch: publication.epoch,
+            crc: header.crc,
+            chain: partition.end.chain,
+            batch_len: header.len,
+        };
+        let mut bytes = Vec::with_capacity(512 + scratch.verdicts.len());
+        stored.encode(partition.end.chain, &scratch.verdicts, &mut bytes);
+        let mut pieces = Chunks::from(Bytes::from(bytes));
+        publication.batch.pieces().for_each(|piece| pieces.push(piece.clone()));
+        let batch = StoredBatch::take(&mut pieces).expect("what was laid out is a stored batch");
+        Judged::Fresh { entry: Entry::Batch { slot, batch }, receipt, tally }
+    }
+}
+
+/// The receipt that the very same batch got, if it is among those kept.
+fn kept_receipt(producer: &Producer, batch: &Batch) -> Option<BatchReceipt> {
+    let header = batch.header();
+    let same = producer.kept.iter().find(|kept| {
+        kept.receipt.first_sequence == header.first_sequence
+            && kept.receipt.records == header.records
+            && kept.crc == header.crc
+    });
+    same.map(|kept| kept.receipt.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! The one function that changes the state.
+
+use takt_protocol::batch::{Place, StoredBatch, StoredError, Verdict};
+use takt_protocol::limits::IN_FLIGHT_BATCHES_MAX;
+use takt_protocol::words::{
+    JournalId, NodeName, PartitionChain, PartitionId, PartitionNumber, ProducerId, Sequence,
+    Timestamp, TopicName,
+};
+
+use super::{
+    CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, OpenConflict, Partition, Producer, State,
+    Topic,
+};
+use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, TopicSettings};
+use crate::journal::Position;
+use crate::keys::KeyHashes;
+use crate::ledger::{HeadEntry, Known, LedgerEntry, MaskedPlace};
+use crate::runs::{Extent, MaskedAddress, OrderRow, Slot};
+
+impl Edge {
+    /// Behind a batch that follows it.
+    fn behind(&self, batch: &StoredBatch) -> Self {
+        Self {
+            offset: batch.end_offset(),
+            batch: batch.header().batch_number.advance(1),
+            chain: batch.header().chain,
+            bytes: self.bytes + batch.len() as u64,
+        }
+    }
+}
+
+/// Why an entry cannot follow the state: it was judged on another one. The journal was mixed with
+/// another one's files, or this program has a bug.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// A batch does not continue its partition.
+    #[error("batch {batch} of partition {slot} does not continue it")]
+    Batch {
+        /// The partition.
+        slot: Slot,
+        /// The batch.
+        batch: u64,
+    },
+    /// A partition, topic, producer or cursor that the entry names is not there, or already is.
+    #[error("an entry names {0}, which does not fit the state")]
+    Name(String),
+    /// A file of the manifest does not follow the one before.
+    #[error("the manifest has no place for the journal file at {0}")]
+    File(Position),
+    /// A verdict does not decode.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+}
+
+impl State {
+    /// Applies the entry whose bytes begin at `at`. `keys` are those of its batch; they are needed
+    /// for batches with records in topics that are deduplicated or have order keys, and ignored
+    /// otherwise. What changed is added to `effects`.
+    ///
+    /// # Errors
+    /// [`ApplyError`] where the entry was not judged on this state; it may be half applied then.
+    pub fn apply(
+        &mut self,
+        at: Position,
+        entry: &Entry,
+        keys: Option<&KeyHashes>,
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let control = at >= self.control_from;
+        if let Entry::Batch { slot, batch } | Entry::MirrorBatch { slot, batch } = entry {
+            let unknown = || ApplyError::Name(format!("partition {slot}"));
+            self.partition(*slot).ok_or_else(unknown)?;
+            if at >= self.tables_from {
+                self.teach(at, *slot, batch, keys, effects)?;
+            }
+            if control {
+                self.list_conflicts(*slot, batch, effects)?;
+                self.append(*slot, batch, effects)?;
+                if matches!(entry, Entry::Batch { .. }) {
+                    self.receipt_of(*slot, batch)?;
+                }
+            }
+            return Ok(());
+        }
+        if control { self.apply_control(entry, effects) } else { Ok(()) }
+    }
+
+    fn apply_control(&mut self, entry: &Entry, effects: &mut Effects) -> Result<(), ApplyError> {
+        let control = &mut self.control;
+        match entry {
+            Entry::Batch { .. } | Entry::MirrorBatch { .. } => {}
+            Entry::TopicCreated { topic, settings } => {
+                let origin = control.node.clone();
+                self.begin_topic(topic, &origin, None, *settings, effects)?;
+            }
+            Entry::MirrorBegun { origin, journal, topic, settings } => {
+                self.begin_topic(topic, origin, Some(*journal), *settings, effects)?;
+            }
+            Entry::SequenceAdvanced { producer, topic, crc, receipt } => {
+                control.append_time = control.append_time.max(receipt.append_time);
+                self.keep(topic, producer, *crc, receipt.clone())?;
+            }
+            Entry::ProducerOpened { producer, topic, epoch, transient, at } => {
+                control.append_time = control.append_time.max(*at);
+                let key = (topic.clone(), producer.clone());
+                let known = control.producers.entry(key).or_insert_with(|| Producer {
+                    epoch: *epoch,
+                    last: Sequence::new(0),
+                    transient: *transient,
+                    kept: std::collections::VecDeque::new(),
+                });
+                if *epoch < known.epoch {
+                    return Err(ApplyError::Name(format!("epoch {epoch} of {producer}")));
+                }
+                known.epoch = *epoch;
+                known.transient = *transient;
+            }
+            Entry::ProducerDropped { producer, topic } => {
+                control.producers.remove(&(topic.clone(), producer.clone()));
+            }
+            Entry::CursorSet { name, topic, hold, positions } => {
+                let cursor = control.cursors.entry(name.clone()).or_insert_with(|| Cursor {
+                    topic: topic.clone(),
+                    hold: *hold,
+                    positions: std::collections::BTreeMap::new(),
+                });
+                if cursor.topic != *topic {
+                    cursor.topic = topic.clone();
+                    cursor.positions.clear();
+                }
+                cursor.hold = *hold;
+                cursor.positions.extend(positions.iter().copied());
+                effects.cursors.insert(name.clone());
+            }
+            Entry::CursorRemoved { name } => {
+                control.cursors.remove(name);
+                effects.cursors.insert(name.clone());
+            }
+            Entry::RunAdded { file } => self.seal_file(file, effects)?,
+            Entry::FileDropped { start } => self.drop_file(*start, effects)?,
+        }
+        Ok(())
+    }
+
+    fn begin_topic(
+        &mut self,
+        name: &TopicName,
+        origin: &NodeName,
+        mirror_of: Option<JournalId>,
+        settings: TopicSettings,
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let control = &mut self.control;
+        let first = u32::try_from(control.partitions.len()).ok();
+        let first =
+            first.filter(|first| first.checked_add(u32::from(settings.partitions)).is_some());
+        let first = first.ok_or_else(|| ApplyError::Name(format!("topic {name}")))?;
+        let topic = Topic { settings, first_slot: Slot::new(first) };
+        let key = (name.clone(), origin.clone());
+        if control.topics.insert(key.clone(), topic).is_some() {
+            return Err(ApplyError::Name(format!("topic {name} of {origin}")));
+        }
+        for number in 0..settings.partitions {
+            let number = PartitionNumber::new(number);
+            control.partitions.push(Partition {
+                id: PartitionId { origin: origin.clone(), topic: name.clone(), number },
+                settings,
+                mirror_of,
+                start: Edge::default(),
+                end: Edge::default(),
+                append_time: Timestamp::default(),
+            });
+        }
+        effects.slots.extend(topic.slots());
+        effects.topics.push(key);
+        Ok(())
+    }
+
+    /// Feeds the tables with a batch and notes where it lies.
+    fn teach(
+        &mut self,
+        at: Position,
+        slot: Slot,
+        batch: &StoredBatch,
+        keys: Option<&KeyHashes>,
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let header = batch.header();
+        let partition = &self.control.partitions[slot.get() as usize];
+        let own = partition.mirror_of.is_none();
+        let dedup = own && partition.settings.dedup;
+        let number = partition.id.number;
+        let mut offset = header.base_offset;
+        for (index, verdict) in batch.verdicts().enumerate() {
+            let verdict = verdict.map_err(StoredError::from)?;
+            let record = keys.and_then(|keys| keys.records().get(index));
+            match verdict {
+                Verdict::Visible { order_sequence, .. } => {
+                    let place = Place { partition: number, offset };
+                    offset = offset.advance(1);
+                    let Some((keys, record)) = keys.zip(record) else { continue };
+                    for hash in record.dedup().iter().filter(|_| dedup) {
+                        let known = Known::First { place, order_sequence };
+                        self.tables.learn(LedgerEntry::new(*hash, record.digest64, known));
+                    }
+                    let Some(hash) = keys.order_of(record) else { continue };
+                    effects.orders.push(OrderRow { hash, slot, offset: place.offset });
+                    if let Some(last) = order_sequence.filter(|_| own) {
+                        let last_append_time = header.append_time;
+                        self.tables.advance(HeadEntry { hash, last, last_append_time });
+                    }
+                }
+                Verdict::Conflict { listed: true, .. } => {
+                    let index = u16::try_from(index).expect("a batch has at most 4,096 records");
+                    let batch_number = header.batch_number;
+                    self.tables.list(MaskedAddress { slot, batch_number, index });
+                    let at = MaskedPlace { partition: number, batch_number, index };
+                    for hash in record.map_or(&[][..], |record| record.dedup()) {
+                        let known = self.tables.ledger.get(*hash).any(LedgerEntry::is_first);
+                        if let Some(record) = record.filter(|_| dedup && known) {
+                            let known = Known::OpenConflict { at };
+                            self.tables.learn(LedgerEntry::new(*hash, record.digest64, known));
+                        }
+                    }
+                }
+                Verdict::Duplicate { .. }
+                | Verdict::Conflict { listed: false, .. }
+                | Verdict::PreconditionFailed { .. } => {}
+            }
+        }
+        let extent = Extent {
+            slot,
+            batch_number: header.batch_number,
+            base_offset: header.base_offset,
+            end_offset: batch.end_offset(),
+            append_time: header.append_time,
+            position: at.plus(BATCH_AT as u64),
+            len_bytes: u32::try_from(batch.len()).expect("a stored batch has at most 960 KiB"),
+        };
+        let chain_before = self.chain_before(at, slot, batch);
+        effects.batches.push((extent, chain_before));
+        Ok(())
+    }
+
+    /// The chain before the batch at `at`. Below the snapshot's position the control part is ahead
+    /// of the batch, so the partition's end is followed beside it.
+    fn chain_before(&mut self, at: Position, slot: Slot, batch: &StoredBatch) -> PartitionChain {
+        let partition = &self.control.partitions[slot.get() as usize];
+        if at >= self.control_from {
+            return partition.end.chain;
+        }
+        let edge = self.edges_below.entry(slot).or_insert(partition.start);
+        std::mem::replace(edge, edge.behind(batch)).chain
+    }
+
+    fn list_conflicts(
+        &mut self,
+        slot: Slot,
+        batch: &StoredBatch,
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let header = batch.header();
+        if header.visible == header.records {
+            return Ok(());
+        }
+        for (index, verdict) in (0..).zip(batch.verdicts()) {
+            let verdict = verdict.map_err(StoredError::from)?;
+            let Verdict::Conflict { with, listed: true } = verdict else { continue };
+            if self.control.conflicts.len() == CONFLICTS_LISTED_MAX {
+                break;
+            }
+            let address = MaskedAddress { slot, batch_number: header.batch_number, index };
+            let conflict = OpenConflict { with, append_time: header.append_time };
+            self.control.conflicts.insert(address, conflict);
+            effects.conflicts.push(address);
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        slot: Slot,
+        batch: &StoredBatch,
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let header = batch.header();
+        let control = &mut self.control;
+        let partition = &mut control.partitions[slot.get() as usize];
+        let end = &mut partition.end;
+        let continues = header.batch_number == end.batch && batch.continues(end.chain);
+        if !continues || header.base_offset != end.offset {
+            return Err(ApplyError::Batch { slot, batch: header.batch_number.get() });
+        }
+        *end = end.behind(batch);
+        partition.append_time = partition.append_time.max(header.append_time);
+        if partition.mirror_of.is_none() {
+            control.append_time = control.append_time.max(header.append_time);
+        }
+        effects.slots.insert(slot);
+        Ok(())
+    }
+
+    fn receipt_of(&mut self, slot: Slot, batch: &StoredBatch) -> Result<(), ApplyError> {
+        let header = batch.header();
+        let id = self.control.partitions[slot.get() as usize].id.clone();
+        let receipt = BatchReceipt {
+            first_sequence: batch.batch().header().first_sequence,
+            records: header.records,
+            partition: id.number,
+            base_offset: header.base_offset,
+            append_time: header.append_time,
+            // A copy, so that 64 receipts do not hold 64 commits in memory.
+            verdicts: bytes::Bytes::copy_from_slice(&batch.verdict_bytes()),
+        };
+        self.keep(&id.topic, &header.producer, header.crc, receipt)
+    }
+
+    fn keep(
+        &mut self,
+        topic: &TopicName,
+        producer: &ProducerId,
+        crc: u32,
+        receipt: BatchReceipt,
+    ) -> Result<(), ApplyError> {
+        let known = self.control.producers.get_mut(&(topic.clone(), producer.clone()));
+        let known = known.filter(|known| known.last.advance(1) == receipt.first_sequence);
+        let Some(known) = known else {
+            let first = receipt.first_sequence;
+            return Err(ApplyError::Name(format!("sequence {first} of {producer} in {topic}")));
+        };
+        known.last = receipt.last_sequence();
+        if known.kept.len() == IN_FLIGHT_BATCHES_MAX {
+            known.kept.pop_front();
+        }
+        known.kept.push_back(Kept { crc, receipt });
+        Ok(())
+    }
+
+    fn seal_file(&mut self, file: &SealedFile, effects: &mut Effects) -> Result<(), ApplyError> {
+        let manifest = &mut self.control.manifest;
+        if file.start != manifest.runs_upto {
+            return Err(ApplyError::File(file.start));
+        }
+        manifest.runs_upto = file.end;
+        manifest.files.insert(file.start, file.clone());
+        effects.sealed.push(file.clone());
+        Ok(())
+    }
+
+    fn drop_file(&mut self, start: Position, effects: &mut Effects) -> Result<(), ApplyError> {
+        let files = &mut self.control.manifest.files;
+        let older_kept = files.range(..start).any(|(_, file)| !file.slots.is_empty());
+        let file = files.get_mut(&start).ok_or(ApplyError::File(start))?;
+        // A file without batches may go before older ones; batches go oldest first.
+        if older_kept && !file.slots.is_empty() || file.is_dropped() {
+            return Err(ApplyError::File(start));
+        }
+        for end in std::mem::take(&mut file.slots) {
+            let partition = self.control.partitions.get_mut(end.slot.get() as usize);
+            let partition = partition.ok_or(ApplyError::File(start))?;
+            partition.start = end.edge();
+            effects.slots.insert(end.slot);
+        }
+        if file.run.is_none() {
+            files.remove(&start);
+        }
+        effects.dropped.push(start);
+        Ok(())
+    }
+}

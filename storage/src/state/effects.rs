@@ -1,0 +1,30 @@
+//! What applying entries changed, for those who read the state from outside.
+
+use std::collections::BTreeSet;
+
+use takt_protocol::words::{CursorName, NodeName, PartitionChain, TopicName};
+
+use crate::entry::SealedFile;
+use crate::journal::Position;
+use crate::runs::{Extent, MaskedAddress, OrderRow, Slot};
+
+/// What the entries of a commit changed. Readers see it when the commit is durable.
+#[derive(Debug, Clone, Default)]
+pub struct Effects {
+    /// Batches with the chain before each.
+    pub batches: Vec<(Extent, PartitionChain)>,
+    /// Events with an order key.
+    pub orders: Vec<OrderRow>,
+    /// Conflicts that were listed.
+    pub conflicts: Vec<MaskedAddress>,
+    /// Partitions that were made, moved or trimmed.
+    pub slots: BTreeSet<Slot>,
+    /// Topics that were made.
+    pub topics: Vec<(TopicName, NodeName)>,
+    /// Cursors that were set or removed.
+    pub cursors: BTreeSet<CursorName>,
+    /// Journal files whose run is there.
+    pub sealed: Vec<SealedFile>,
+    /// Journal files that were dropped.
+    pub dropped: Vec<Position>,
+}

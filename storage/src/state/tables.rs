@@ -1,0 +1,73 @@
+//! The dedup ledger and the order heads, and what the live journal file has taught them.
+
+use std::collections::BTreeSet;
+
+use crate::ledger::{HeadEntry, Heads, Ledger, LedgerEntry};
+use crate::runs::MaskedAddress;
+
+/// The keyed tables of a node.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) ledger: Ledger,
+    pub(crate) heads: Heads,
+    /// Ledger entries from this number on are the live file's.
+    fresh_from: usize,
+    /// Order keys with an event in the live file.
+    touched: BTreeSet<u128>,
+    /// Conflicts that the live file listed.
+    conflicts: Vec<MaskedAddress>,
+}
+
+/// What one journal file taught the tables.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Frozen {
+    pub(crate) ledger: Vec<LedgerEntry>,
+    pub(crate) heads: Vec<HeadEntry>,
+    pub(crate) conflicts: Vec<MaskedAddress>,
+}
+
+impl Tables {
+    pub(crate) fn new(keys_max: usize) -> Self {
+        Self {
+            ledger: Ledger::new(keys_max),
+            heads: Heads::new(keys_max),
+            fresh_from: 0,
+            touched: BTreeSet::new(),
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// Takes in what a run holds: runs come oldest first, before anything is applied.
+    pub(crate) fn load_key(&mut self, entry: LedgerEntry) {
+        self.ledger.insert(entry);
+        self.fresh_from = self.ledger.len();
+    }
+
+    /// As [`Tables::load_key`].
+    pub(crate) fn load_head(&mut self, head: HeadEntry) {
+        self.heads.upsert(head, |_| true);
+    }
+
+    pub(super) fn learn(&mut self, entry: LedgerEntry) {
+        self.ledger.insert(entry);
+    }
+
+    pub(super) fn advance(&mut self, head: HeadEntry) {
+        self.heads.upsert(head, |_| true);
+        self.touched.insert(head.hash);
+    }
+
+    pub(super) fn list(&mut self, conflict: MaskedAddress) {
+        self.conflicts.push(conflict);
+    }
+
+    /// What was learned since the last call: the file that was live is closed.
+    pub(crate) fn freeze(&mut self) -> Frozen {
+        let ledger = self.ledger.entries_from(self.fresh_from).copied().collect();
+        self.fresh_from = self.ledger.len();
+        let touched = std::mem::take(&mut self.touched);
+        let heads = touched.iter().filter_map(|hash| self.heads.get(*hash).next().copied());
+        let heads = heads.collect();
+        Frozen { ledger, heads, conflicts: std::mem::take(&mut self.conflicts) }
+    }
+}

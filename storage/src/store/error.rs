@@ -1,0 +1,69 @@
+//! Why a store does not open or goes no further.
+
+use crate::entry::EntryError;
+use crate::journal::{CommitError, ReplayError, RollError, ScanError, SealError, StartError};
+use crate::runs::RunError;
+use crate::state::{ApplyError, SnapshotError};
+
+/// Why a store did not open. Nothing was changed but leftovers of earlier starts.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory does not read as a journal.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The journal is damaged or has holes.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The journal could not be started or made.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The snapshot in the newest file is none.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// An entry is none.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// An entry does not follow the ones before it.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A run cannot be read, and its journal file is dropped: it cannot be made again.
+    #[error("{0}; its journal file is gone, so restore the run from a backup")]
+    Run(#[source] RunError),
+    /// A journal file that the manifest names is not there.
+    #[error("the journal file {name} is missing: it holds records that were acknowledged")]
+    FileMissing {
+        /// Its name up to the incarnation.
+        name: String,
+    },
+    /// The directory is of another node.
+    #[error("the directory belongs to node {found}, not to {expected}")]
+    OtherNode {
+        /// Whose it is.
+        found: String,
+        /// Who opens it.
+        expected: String,
+    },
+}
+
+/// Why a store takes nothing more: the node stops.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A commit failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A commit could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The next journal file could not be begun.
+    #[error(transparent)]
+    Roll(#[from] RollError),
+    /// The disk is full, and so is the reserve.
+    #[error("the disk is full and the reserve is used up; free space and start the node again")]
+    ReserveEmpty,
+    /// The disk failed.
+    #[error("opening a chunk of the reserve failed")]
+    Reserve(#[from] std::io::Error),
+    /// It failed before.
+    #[error("the store has failed before")]
+    Failed,
+}

@@ -1,0 +1,278 @@
+//! Journal files: leaving the full one, keeping a spare ahead, and the runs of those left.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use takt_protocol::words::Timestamp;
+
+use super::job::{Done, Job, JobDone, RunWork, Work};
+use super::{Store, StoreError};
+use crate::disk::is_full;
+use crate::entry::{Entry, SealedFile, SlotEnd};
+use crate::journal::{FileInfo, Position, SpareFile};
+use crate::runs::{RunInfo, RunReader, Slot};
+use crate::state::{Edge, Frozen};
+
+/// How many chunks of the reserve are left for starts.
+const RESERVE_FOR_STARTS: usize = 2;
+/// After how long a job that failed is tried again, in microseconds.
+const RETRY_US: i64 = 1_000_000;
+
+/// The state where the current file is left: taken before anything of the next file is judged.
+#[derive(Debug)]
+pub(super) struct RollPlan {
+    snapshot: Vec<u8>,
+    frozen: Frozen,
+    ends: Ends,
+}
+
+/// Where the partitions stood at the end of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Ends {
+    /// By slot.
+    pub(super) edges: Vec<Edge>,
+    pub(super) append_time: Timestamp,
+}
+
+/// A file that was left, and whose run is not written yet.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    pub(super) work: RunWork,
+    pub(super) ends: Ends,
+    /// The manifest names the run already; it was damaged and is made again.
+    pub(super) named: bool,
+}
+
+/// What goes on around the journal's files.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// Where the file that is written starts.
+    current: Position,
+    pub(super) unwritten: VecDeque<Unwritten>,
+    /// Runs whose entry is not durable yet.
+    pub(super) readers: BTreeMap<Position, RunReader>,
+    job_out: bool,
+    retry_at: Option<Timestamp>,
+    reserve_retry_at: Option<Timestamp>,
+}
+
+impl Files {
+    pub(super) fn new(current: Position, unwritten: VecDeque<Unwritten>) -> Self {
+        Self {
+            current,
+            unwritten,
+            readers: BTreeMap::new(),
+            job_out: false,
+            retry_at: None,
+            reserve_retry_at: None,
+        }
+    }
+}
+
+impl Unwritten {
+    /// What the manifest says of the file.
+    fn sealed(&self, run: Option<RunInfo>) -> SealedFile {
+        let slots = self.work.live.chains().map(|(slot, _)| self.slot_end(slot));
+        SealedFile {
+            start: self.work.file.start,
+            end: self.work.file.end,
+            append_time: self.ends.append_time,
+            slots: slots.collect(),
+            run,
+        }
+    }
+
+    fn slot_end(&self, slot: Slot) -> SlotEnd {
+        let edge = self.ends.edges[slot.get() as usize];
+        SlotEnd {
+            slot,
+            next_offset: edge.offset,
+            next_batch: edge.batch,
+            chain: edge.chain,
+            appended_bytes: edge.bytes,
+        }
+    }
+}
+
+impl<T> Store<T> {
+    /// Work for a background thread, `None` where there is none or some is under way. Hand what it
+    /// comes to to [`Store::on_job_done`].
+    pub fn poll_job(&mut self, now: Timestamp) -> Option<Job> {
+        if self.files.job_out || self.failed {
+            return None;
+        }
+        self.seal_empty_files();
+        let work = self.next_work(now)?;
+        self.files.job_out = true;
+        Some(Job(work))
+    }
+
+    fn next_work(&mut self, now: Timestamp) -> Option<Work> {
+        let due = |at: Option<Timestamp>| at.is_none_or(|at| at <= now);
+        let len_bytes = self.spare_len();
+        let ready = self.spares.iter().any(|spare| spare.len_bytes() >= len_bytes);
+        if !ready && due(self.files.retry_at) {
+            return Some(Work::Spare { maker: self.journal.spare_maker(), len_bytes });
+        }
+        if due(self.files.retry_at)
+            && let Some(unwritten) = self.files.unwritten.front()
+        {
+            return Some(Work::Run(Box::new(unwritten.work.clone())));
+        }
+        let chunk = *self.journal.reserve_missing().first()?;
+        let wanted = !self.full && due(self.files.reserve_retry_at);
+        wanted.then(|| Work::Reserve {
+            maker: self.journal.spare_maker(),
+            chunk,
+            len_bytes: self.options.journal.reserve_chunk_bytes,
+        })
+    }
+
+    /// Takes back what a job came to.
+    ///
+    /// # Panics
+    /// If no job of this store is out.
+    pub fn on_job_done(&mut self, done: JobDone, now: Timestamp) {
+        assert!(self.files.job_out, "a job is out");
+        self.files.job_out = false;
+        let retry_at = Timestamp::from_micros(now.as_micros().saturating_add(RETRY_US));
+        match done.0 {
+            Done::Spare(Ok(spare)) => {
+                self.files.retry_at = None;
+                self.add_spare(spare);
+            }
+            Done::Spare(Err(error)) => {
+                self.full |= is_full(&error);
+                self.files.retry_at = Some(retry_at);
+            }
+            Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
+            Done::Reserve(Err(_)) => self.files.reserve_retry_at = Some(retry_at),
+            Done::Run { start, result: Ok((info, reader)) } => {
+                let written = self.files.unwritten.pop_front().expect("the run's file waits");
+                assert_eq!(written.work.file.start, start, "runs are written oldest first");
+                self.files.retry_at = None;
+                self.name_run(&written, info, reader);
+            }
+            Done::Run { result: Err(_), .. } => self.files.retry_at = Some(retry_at),
+        }
+        self.flush_waiting();
+        self.show_status();
+    }
+
+    fn name_run(&mut self, written: &Unwritten, info: RunInfo, reader: RunReader) {
+        if written.named {
+            self.view.catalog().sealed(reader);
+        } else {
+            self.files.readers.insert(info.start, reader);
+            self.waiting.push_back(Entry::RunAdded { file: written.sealed(Some(info)) });
+        }
+    }
+
+    /// Files without anything for a run go into the manifest without one.
+    fn seal_empty_files(&mut self) {
+        while let Some(front) = self.files.unwritten.pop_front_if(|front| front.work.is_empty()) {
+            self.view.catalog().drop_file(front.work.file.start);
+            self.waiting.push_back(Entry::RunAdded { file: front.sealed(None) });
+        }
+        self.flush_waiting();
+    }
+
+    pub(super) fn add_spare(&mut self, spare: SpareFile) {
+        self.spares.push(spare);
+        self.full = false;
+    }
+
+    /// Removes a dropped file, or makes a spare of it. What fails is done at the next start.
+    pub(super) fn drop_file(&mut self, start: Position) {
+        let recycle = self.spares.is_empty();
+        match self.journal.drop_file(start, recycle) {
+            Ok(Some(spare)) => self.add_spare(spare),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%start, %error, "a journal file could not be removed");
+            }
+        }
+    }
+
+    /// Begins a commit; where it might not fit the current file, that is left here.
+    pub(super) fn begin_commit(&mut self) {
+        if self.roll.is_none() && self.must_roll() {
+            let control = &self.state.control;
+            let edges = control.partitions.iter().map(|partition| partition.end).collect();
+            let ends = Ends { edges, append_time: control.append_time };
+            let snapshot = self.state.snapshot();
+            self.roll = Some(RollPlan { snapshot, frozen: self.state.tables.freeze(), ends });
+        }
+        self.filling = Some(match self.used_buffer.take() {
+            Some(used) => self.journal.begin_again(used),
+            None => self.journal.begin(),
+        });
+    }
+
+    fn must_roll(&self) -> bool {
+        let begun = self.files.current < self.journal.position();
+        begun && self.journal.needs_roll(self.options.journal.commit_bytes_max)
+    }
+
+    /// Whether a fresh commit will find a place: on a full disk only while the reserve lasts.
+    pub(super) fn can_begin(&self) -> bool {
+        let rolls = self.roll.is_some() || self.must_roll();
+        !rolls
+            || !self.full
+            || !self.spares.is_empty()
+            || self.journal.reserve_left() > RESERVE_FOR_STARTS
+    }
+
+    /// Goes on in the next file, as planned. False where the spare file is still being made.
+    pub(super) fn go_to_next_file(&mut self) -> Result<bool, StoreError> {
+        let Some(plan) = &self.roll else { return Ok(true) };
+        let len_min = self.journal.spare_bytes_min(plan.snapshot.len());
+        let Some(spare) = self.next_file(len_min)? else { return Ok(false) };
+        let plan = self.roll.take().expect("it was there");
+        let file = self.journal.roll(spare, &plan.snapshot)?;
+        self.files.current = self.journal.position();
+        self.leave(file, plan.frozen, plan.ends, self.journal.position());
+        self.show_files();
+        Ok(true)
+    }
+
+    /// The file is closed: its run is to be written.
+    fn leave(&mut self, file: FileInfo, frozen: Frozen, ends: Ends, next: Position) {
+        let work = RunWork {
+            disk: Arc::clone(&self.disk),
+            journal: self.journal.id(),
+            file,
+            live: self.view.catalog().freeze(next),
+            frozen: Arc::new(frozen),
+        };
+        self.files.unwritten.push_back(Unwritten { work, ends, named: false });
+    }
+
+    fn next_file(&mut self, len_min: u64) -> Result<Option<SpareFile>, StoreError> {
+        if let Some(index) = self.spares.iter().position(|spare| spare.len_bytes() >= len_min) {
+            return Ok(Some(self.spares.swap_remove(index)));
+        }
+        if !self.full {
+            return Ok(None);
+        }
+        // What was staged before the disk was found full must be written: the chunks for starts
+        // are its last resort.
+        for left_min in [RESERVE_FOR_STARTS, 0] {
+            if self.options.journal.reserve_chunk_bytes < len_min {
+                break;
+            }
+            if let Some(chunk) = self.journal.take_reserve(left_min)? {
+                return Ok(Some(chunk));
+            }
+        }
+        Err(StoreError::ReserveEmpty)
+    }
+
+    /// How long the next spare must be: a file, or more where the snapshot is long.
+    fn spare_len(&self) -> u64 {
+        let snapshot_len = self.roll.as_ref().map_or(0, |plan| plan.snapshot.len());
+        let block = crate::journal::layout::BLOCK as u64;
+        let needed = self.journal.spare_bytes_min(2 * snapshot_len);
+        self.options.journal.file_bytes.max(needed.next_multiple_of(block))
+    }
+}

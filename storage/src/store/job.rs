@@ -1,0 +1,103 @@
+//! Work that a background thread does for the store: nothing in it decides anything.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::catalog::LiveFile;
+use crate::disk::{Disk, is_full};
+use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker};
+use crate::runs::{RunError, RunInfo, RunInput, RunReader, RunWriteError, RunWriter};
+use crate::state::Frozen;
+
+/// Work to be done on any thread, one at a time.
+#[derive(Debug)]
+pub struct Job(pub(super) Work);
+
+#[derive(Debug)]
+pub(super) enum Work {
+    Spare { maker: SpareMaker, len_bytes: u64 },
+    Reserve { maker: SpareMaker, chunk: usize, len_bytes: u64 },
+    Run(Box<RunWork>),
+}
+
+/// What a run is made from.
+#[derive(Debug, Clone)]
+pub(super) struct RunWork {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) journal: JournalId,
+    pub(super) file: FileInfo,
+    pub(super) live: Arc<LiveFile>,
+    pub(super) frozen: Arc<Frozen>,
+}
+
+/// What a job came to; to be handed back to the store.
+#[derive(Debug)]
+pub struct JobDone(pub(super) Done);
+
+#[derive(Debug)]
+pub(super) enum Done {
+    Spare(io::Result<SpareFile>),
+    Reserve(io::Result<SpareFile>),
+    Run { start: Position, result: Result<(RunInfo, RunReader), RunJobError> },
+}
+
+/// Why a run was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunJobError {
+    #[error(transparent)]
+    Write(#[from] RunWriteError),
+    #[error(transparent)]
+    Read(#[from] RunError),
+}
+
+impl Job {
+    /// Does the work.
+    pub fn run(self) -> JobDone {
+        JobDone(match self.0 {
+            Work::Spare { maker, len_bytes } => Done::Spare(maker.make(len_bytes)),
+            Work::Reserve { maker, chunk, len_bytes } => Done::Reserve(
+                maker.begin_reserve(chunk, len_bytes).and_then(crate::journal::SpareWork::finish),
+            ),
+            Work::Run(work) => Done::Run { start: work.file.start, result: work.write() },
+        })
+    }
+}
+
+impl JobDone {
+    /// Why it failed, for the log; the store tries again later.
+    pub fn error(&self) -> Option<String> {
+        match &self.0 {
+            Done::Spare(result) | Done::Reserve(result) => {
+                result.as_ref().err().filter(|error| !is_full(error)).map(ToString::to_string)
+            }
+            Done::Run { result, .. } => result.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+impl RunWork {
+    /// Whether the file holds nothing that a run would keep.
+    pub(super) fn is_empty(&self) -> bool {
+        self.live.extents().next().is_none()
+            && self.frozen.ledger.is_empty()
+            && self.frozen.heads.is_empty()
+    }
+
+    fn write(&self) -> Result<(RunInfo, RunReader), RunJobError> {
+        let input = RunInput {
+            journal: self.journal,
+            start: self.file.start,
+            end: self.file.end,
+            incarnation: self.file.incarnation,
+            ledger: self.frozen.ledger.clone(),
+            heads: self.frozen.heads.clone(),
+            extents: self.live.extents().copied().collect(),
+            chains: self.live.chains().collect(),
+            orders: self.live.orders().collect(),
+            conflicts: self.frozen.conflicts.clone(),
+        };
+        let info = RunWriter::write(&*self.disk, input)?;
+        let reader = RunReader::open(&*self.disk, self.journal, &info)?;
+        Ok((info, reader))
+    }
+}

@@ -1,0 +1,262 @@
+//! The store: journal, state, ledger and catalog behind one synchronous type that a single thread
+//! drives.
+//!
+//! - [`Store::stage`] judges an operation and applies it to the state; its answer waits in the
+//!   commit that is being filled.
+//! - [`Store::seal`] closes that commit. [`PendingCommit::write_and_sync`] runs on any thread while
+//!   the next commit fills; [`Store::on_synced`] lets readers see it and gives the answers out.
+//!   One commit is in flight at a time.
+//! - [`Store::tick`], about once a second, lets things expire: transient producers, old files.
+//! - [`Store::poll_job`] gives work for a background thread: spare files and runs.
+//!
+//! Nothing is acknowledged or shown before it is durable; after a failed commit nothing is taken.
+//! A journal file is left at a point that is known before anything of the next file is judged, so
+//! that the snapshot in the next file's preamble is the state at its start.
+
+mod commit;
+mod error;
+mod files;
+mod job;
+mod open;
+mod operation;
+mod options;
+mod retention;
+mod stage;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use takt_protocol::codes::ErrorCode;
+use takt_protocol::words::{BatchNumber, ProducerId, Timestamp, TopicName};
+
+use crate::disk::Disk;
+use crate::entry::Entry;
+use crate::journal::{CommitBuilder, Journal, SpareFile};
+use crate::runs::Slot;
+use crate::sequencer::Scratch;
+use crate::state::{Effects, State};
+use crate::view::{Counters, View};
+
+use commit::News;
+use files::{Files, RollPlan};
+
+pub use commit::PendingCommit;
+pub use error::{OpenError, StoreError};
+pub use job::{Job, JobDone};
+pub use operation::{
+    Answer, MirrorEnd, MirrorPoint, MirrorTopic, Operation, ProducerOpened, Refusal, Staged,
+};
+pub use options::{OpenReport, StoreOptions};
+
+/// How long a transient producer is known after its session has ended.
+const TRANSIENT_KEPT_US: i64 = 60 * 60 * 1_000_000;
+
+/// The single-threaded core of a node. `T` is what the caller knows an operation by: it comes back
+/// with the answer.
+#[derive(Debug)]
+pub struct Store<T> {
+    options: StoreOptions,
+    disk: Arc<dyn Disk>,
+    journal: Journal,
+    state: State,
+    view: View,
+    scratch: Scratch,
+    /// Where entries are laid out.
+    entry_bytes: Vec<u8>,
+    filling: Option<CommitBuilder>,
+    held: Vec<(T, Answer)>,
+    effects: Effects,
+    /// Entries of the store's own that wait for room.
+    waiting: VecDeque<Entry>,
+    in_flight: bool,
+    roll: Option<RollPlan>,
+    spares: Vec<SpareFile>,
+    used_buffer: Option<Bytes>,
+    files: Files,
+    full: bool,
+    failed: bool,
+    /// When the session of a transient producer ended.
+    ended: BTreeMap<(TopicName, ProducerId), Timestamp>,
+    uplink_needs: Option<BTreeMap<Slot, BatchNumber>>,
+    counters: Counters,
+}
+
+impl<T> Store<T> {
+    /// What readers read: clone it.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Equal after equal histories: xxh3-128 of the control state's snapshot.
+    pub fn state_digest(&self) -> u128 {
+        self.state.digest()
+    }
+
+    /// Whether there is something to seal, and nothing in flight.
+    pub fn wants_seal(&self) -> bool {
+        !self.in_flight && !self.failed && (self.has_entries() || !self.held.is_empty())
+    }
+
+    /// What is staged for the next commit, in bytes.
+    pub fn staged_bytes(&self) -> usize {
+        self.filling
+            .as_ref()
+            .filter(|filling| !filling.is_empty())
+            .map_or(0, |filling| filling.padded_len())
+    }
+
+    /// Which batches of own partitions the uplink has had acknowledged: those behind are held.
+    /// A slot that is not named is not held. `None`, as at the start: nothing is known, so all own
+    /// batches are held. A node without an upstream gives an empty map.
+    pub fn set_uplink_needs(&mut self, acknowledged: Option<BTreeMap<Slot, BatchNumber>>) {
+        self.uplink_needs = acknowledged;
+    }
+
+    /// Closes the commit that is being filled. `None` where nothing is staged, a commit is in
+    /// flight, or the next journal file is still being made: then run [`Store::poll_job`]'s job.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the store takes nothing more; the node stops.
+    pub fn seal(&mut self) -> Result<Option<PendingCommit<T>>, StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        if !self.wants_seal() {
+            return Ok(None);
+        }
+        let sealed = if self.has_entries() {
+            if self.roll.is_some() && !self.go_to_next_file().inspect_err(|_| self.failed = true)? {
+                return Ok(None);
+            }
+            let filling = self.filling.take().expect("it has entries");
+            Some(self.journal.seal(filling).inspect_err(|_| self.failed = true)?)
+        } else {
+            None
+        };
+        Ok(Some(self.pend(sealed)))
+    }
+
+    /// Whether the last acknowledged commit still lacks its witness and nothing else is going on.
+    pub fn wants_mark(&self) -> bool {
+        !self.in_flight && !self.failed && !self.has_entries() && self.journal.needs_mark()
+    }
+
+    /// Seals a mark, after some quiet and at a clean stop, where [`Store::wants_mark`].
+    ///
+    /// # Errors
+    /// As [`Store::seal`].
+    pub fn mark(&mut self) -> Result<Option<PendingCommit<T>>, StoreError> {
+        if !self.wants_mark() {
+            return Ok(None);
+        }
+        let sealed = self.journal.mark().inspect_err(|_| self.failed = true)?;
+        Ok(Some(self.pend(Some(sealed))))
+    }
+
+    fn pend(&mut self, sealed: Option<crate::journal::SealedCommit>) -> PendingCommit<T> {
+        self.in_flight = true;
+        let effects = std::mem::take(&mut self.effects);
+        let news = News::of(effects, &self.state);
+        PendingCommit { sealed, answers: std::mem::take(&mut self.held), news }
+    }
+
+    /// The commit is durable: readers see it, and its answers may go out.
+    ///
+    /// # Panics
+    /// If the commit is not the one in flight.
+    pub fn on_synced(&mut self, commit: PendingCommit<T>) -> Vec<(T, Answer)> {
+        assert!(self.in_flight, "a commit is in flight");
+        self.in_flight = false;
+        if let Some(sealed) = &commit.sealed {
+            self.journal.on_synced(sealed.end());
+            self.counters.commits += 1;
+            if !sealed.is_mark() {
+                let mut recent = self.view.recent_mut();
+                let out = recent.push(sealed.position(), sealed.bytes().clone());
+                drop(recent);
+                self.used_buffer = out.into_iter().next_back();
+            }
+        }
+        self.publish(commit.news);
+        self.flush_waiting();
+        commit.answers
+    }
+
+    /// The commit failed: nothing is acknowledged any more. Whoever waits is told to come again
+    /// when the node has started anew.
+    pub fn on_failed(&mut self, commit: PendingCommit<T>) -> Vec<(T, Answer)> {
+        self.in_flight = false;
+        self.failed = true;
+        let waiting = commit.answers.into_iter().chain(std::mem::take(&mut self.held));
+        waiting.map(|(ticket, _)| (ticket, stopping())).collect()
+    }
+
+    /// A clean stop, after the mark is durable. What is staged and not sealed is forgotten; it was
+    /// never acknowledged.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    fn publish(&mut self, news: News) {
+        let News { effects, partitions, topics, cursors, conflicts, producers } = news;
+        let catalog = self.view.catalog();
+        catalog.publish(effects.batches, effects.orders);
+        for file in &effects.sealed {
+            if let Some(reader) = self.files.readers.remove(&file.start) {
+                catalog.sealed(reader);
+            }
+        }
+        let mut directory = self.view.directory_mut();
+        partitions.into_iter().for_each(|partition| directory.put_partition(partition));
+        topics.into_iter().for_each(|(topic, slots)| directory.add_topic(topic, slots));
+        for (name, cursor) in cursors {
+            match cursor {
+                Some(cursor) => directory.cursors.insert(name, cursor),
+                None => directory.cursors.remove(&name),
+            };
+        }
+        directory.conflicts.extend(conflicts.into_iter().map(|found| (found.address, found)));
+        directory.status.producers = producers;
+        drop(directory);
+        for &start in &effects.dropped {
+            self.view.catalog().drop_file(start);
+            self.drop_file(start);
+        }
+        if !effects.dropped.is_empty() {
+            self.show_files();
+        }
+        self.show_status();
+    }
+
+    fn show_files(&self) {
+        let files = self.journal.files();
+        let status = &mut self.view.directory_mut().status;
+        status.journal_start = files.first().map_or(self.journal.durable(), |file| file.start);
+        status.journal_files = files.len();
+        status.journal_bytes = files.iter().map(|file| file.len_bytes).sum();
+    }
+
+    fn show_status(&self) {
+        let mut directory = self.view.directory_mut();
+        directory.status.conflicts = directory.conflicts.len();
+        let status = &mut directory.status;
+        status.journal_durable = self.journal.durable();
+        status.keys = self.state.tables.ledger.len();
+        status.keys_max = self.options.keys_max;
+        status.orders = self.state.tables.heads.len();
+        status.full = self.full;
+        status.counters = self.counters;
+    }
+
+    fn has_entries(&self) -> bool {
+        self.filling.as_ref().is_some_and(|filling| !filling.is_empty())
+    }
+}
+
+fn stopping() -> Answer {
+    Answer::Refused(Refusal::new(ErrorCode::Stopping, "the store has failed"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,447 @@
+//! Opening: from a directory to a store, the same after a clean stop and after a power cut.
+//!
+//! 1. Scan the directory; restore the newest snapshot.
+//! 2. Find the manifest as of the journal's end: runs may have been named behind the snapshot,
+//!    and what they cover may be gone from the journal.
+//! 3. Load the runs into the tables; one that is damaged, and all behind it, are made again from
+//!    their files.
+//! 4. Replay: the tables from where the runs end, the control part from the snapshot on.
+//! 5. Start the journal in a fresh file, with the state at what was proved durable as its
+//!    snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use takt_protocol::words::{JournalId, Timestamp};
+
+use super::commit::News;
+use super::files::{Ends, Files, Unwritten};
+use super::job::RunWork;
+use super::{OpenError, OpenReport, Store, StoreOptions};
+use crate::catalog::Catalog;
+use crate::disk::Disk;
+use crate::entry::{Entry, SealedFile};
+use crate::journal::{CommitRef, Entropy, FileInfo, Journal, Position, Scan, ScanError, SpareFile};
+use crate::keys::{KeyHasher, KeyHashes};
+use crate::runs::RunReader;
+use crate::sequencer::Scratch;
+use crate::state::{Effects, State};
+use crate::view::{Counters, Directory, View};
+
+impl<T> Store<T> {
+    /// Opens the store in `disk`'s directory; makes it where the directory is empty.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what was acknowledged is never cut or skipped to open.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: StoreOptions,
+        entropy: &mut dyn Entropy,
+        now: Timestamp,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        match Scan::open(Arc::clone(&disk)) {
+            Ok(scan) => Self::recover(disk, scan, options, entropy, now),
+            Err(ScanError::NoJournal) => Self::create(disk, options, entropy),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn create(
+        disk: Arc<dyn Disk>,
+        options: StoreOptions,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let mut secret = [0; 16];
+        entropy.fill(&mut secret);
+        let state = State::new(options.node.clone(), secret, options.keys_max);
+        let snapshot = state.snapshot();
+        let journal = Journal::create(Arc::clone(&disk), &options.journal, entropy, &snapshot)?;
+        let report = OpenReport {
+            created: true,
+            incarnation: journal.incarnation(),
+            synced_upto: journal.position(),
+            end: journal.position(),
+            replayed_commits: 0,
+            copied_bytes: 0,
+            cut: None,
+            used_reserve: false,
+            runs_rebuilt: 0,
+        };
+        let catalog = Catalog::new(journal.position());
+        let parts = Parts { disk, options, journal, state, catalog, spares: Vec::new() };
+        Ok((parts.into_store(Vec::new()), report))
+    }
+
+    fn recover(
+        disk: Arc<dyn Disk>,
+        scan: Scan,
+        options: StoreOptions,
+        entropy: &mut dyn Entropy,
+        now: Timestamp,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let (snapshot, at) = scan.newest_snapshot();
+        let mut state = State::restore(snapshot, at, options.keys_max)?;
+        if state.control.node != options.node {
+            let (found, expected) = (state.control.node.to_string(), options.node.to_string());
+            return Err(OpenError::OtherNode { found, expected });
+        }
+        let (manifest, ends) = manifest_at_end(&scan, &state, at)?;
+        check_files(&scan, &manifest)?;
+        let Loaded { readers, upto, rebuilt } = load_runs(&*disk, &scan, &mut state, &manifest)?;
+        let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));
+
+        let catalog = Catalog::new(upto);
+        for reader in readers {
+            if !manifest.get(&reader.info().start).is_none_or(SealedFile::is_dropped) {
+                catalog.sealed(reader);
+            }
+        }
+        let mut replay = Replay::new(&scan, &disk, state, catalog, upto);
+        let mut failed = None;
+        let end = scan.replay(from, &mut |commit| {
+            if failed.is_none() {
+                failed = replay.commit(commit).err();
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        replay.pass(scan.end());
+        let Replay { state, catalog, snapshot, mut unwritten, .. } = replay;
+        let snapshot = snapshot.unwrap_or_else(|| state.snapshot());
+        let (journal, started) = scan.start(&snapshot, &options.journal, entropy)?;
+
+        name_known(&disk, &state, &catalog, &mut unwritten);
+        let report = OpenReport {
+            created: false,
+            incarnation: journal.incarnation(),
+            synced_upto: started.start,
+            end: journal.position(),
+            replayed_commits: end.commits,
+            copied_bytes: started.copied_bytes,
+            cut: started.cut,
+            used_reserve: started.used_reserve,
+            runs_rebuilt: rebuilt,
+        };
+        let parts = Parts { disk, options, journal, state, catalog, spares: started.spares };
+        let mut store = parts.into_store(unwritten);
+        store.end_sessions(now);
+        store.drop_leftovers();
+        Ok((store, report))
+    }
+
+    /// After a start no session is open.
+    fn end_sessions(&mut self, now: Timestamp) {
+        let transient = self.state.control.producers.iter().filter(|(_, known)| known.transient);
+        let now = now.max(self.state.control.append_time);
+        self.ended = transient.map(|(key, _)| (key.clone(), now)).collect();
+    }
+
+    /// Files whose dropping is durable, and that were not removed before the stop.
+    fn drop_leftovers(&mut self) {
+        let upto = self.state.control.manifest.runs_upto;
+        let current = self.journal.files().last().map(|file| file.start);
+        for file in self.journal.files() {
+            let known = self.state.control.manifest.files.get(&file.start);
+            let sealed = file.end <= upto && Some(file.start) != current;
+            if sealed && known.is_none_or(SealedFile::is_dropped) {
+                self.view.catalog().drop_file(file.start);
+                self.drop_file(file.start);
+            }
+        }
+        self.show_files();
+    }
+}
+
+/// What a store is put together from.
+struct Parts {
+    disk: Arc<dyn Disk>,
+    options: StoreOptions,
+    journal: Journal,
+    state: State,
+    catalog: Catalog,
+    spares: Vec<SpareFile>,
+}
+
+impl Parts {
+    fn into_store<T>(self, unwritten: Vec<Unwritten>) -> Store<T> {
+        let Self { disk, options, journal, state, catalog, spares } = self;
+        let view = View::new(
+            options.node.clone(),
+            JournalId::new(journal.id().bytes()),
+            KeyHasher::new(state.control.secret),
+            catalog,
+            journal.reader(),
+            Directory::default(),
+        );
+        let news = News::of_all(&state);
+        let current = journal.files().last().map_or(journal.position(), |file| file.start);
+        let files = Files::new(current, unwritten.into());
+        let mut store = Store {
+            options,
+            disk,
+            journal,
+            state,
+            view,
+            scratch: Scratch::default(),
+            entry_bytes: Vec::new(),
+            filling: None,
+            held: Vec::new(),
+            effects: Effects::default(),
+            waiting: std::collections::VecDeque::new(),
+            in_flight: false,
+            roll: None,
+            spares,
+            used_buffer: None,
+            files,
+            full: false,
+            failed: false,
+            ended: BTreeMap::new(),
+            uplink_needs: None,
+            counters: Counters::default(),
+        };
+        store.publish(news);
+        store.show_files();
+        store
+    }
+}
+
+type SealedFiles = BTreeMap<Position, SealedFile>;
+
+/// The sealed files as the journal's end knows them: those of the snapshot, and what entries
+/// behind it add and drop. The second map has those that were dropped behind the snapshot, too.
+fn manifest_at_end(
+    scan: &Scan,
+    state: &State,
+    at: Position,
+) -> Result<(SealedFiles, SealedFiles), OpenError> {
+    let mut files = state.control.manifest.files.clone();
+    let mut all = files.clone();
+    let mut failed = None;
+    let mut each = |kind: u8, bytes: &[u8]| {
+        if !Entry::is_of_manifest(kind) {
+            return Ok(());
+        }
+        match Entry::decode(kind, &Bytes::copy_from_slice(bytes))? {
+            Entry::RunAdded { file } => {
+                all.insert(file.start, file.clone());
+                files.insert(file.start, file);
+            }
+            Entry::FileDropped { start } => {
+                if let Some(file) = files.get_mut(&start) {
+                    file.slots.clear();
+                    if file.run.is_none() {
+                        files.remove(&start);
+                    }
+                }
+            }
+            Entry::TopicCreated { .. }
+            | Entry::MirrorBegun { .. }
+            | Entry::Batch { .. }
+            | Entry::MirrorBatch { .. }
+            | Entry::SequenceAdvanced { .. }
+            | Entry::ProducerOpened { .. }
+            | Entry::ProducerDropped { .. }
+            | Entry::CursorSet { .. }
+            | Entry::CursorRemoved { .. } => {}
+        }
+        Ok::<(), crate::entry::EntryError>(())
+    };
+    scan.replay(at, &mut |commit| {
+        for entry in commit.entries() {
+            if let Err(error) = each(entry.kind, entry.bytes) {
+                failed.get_or_insert(error);
+            }
+        }
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok((files, all)),
+    }
+}
+
+/// Every file that holds records must be there.
+fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), OpenError> {
+    let there: Vec<Position> = scan.files().iter().map(|file| file.start).collect();
+    for file in manifest.values().filter(|file| !file.slots.is_empty()) {
+        if there.binary_search(&file.start).is_err() {
+            let name = format!("journal-{:016x}", file.start.get());
+            return Err(OpenError::FileMissing { name });
+        }
+    }
+    Ok(())
+}
+
+struct Loaded {
+    readers: Vec<RunReader>,
+    /// The runs that were loaded hold all below it.
+    upto: Position,
+    rebuilt: usize,
+}
+
+/// Loads runs into the tables, oldest first, up to the first that is damaged.
+fn load_runs(
+    disk: &dyn Disk,
+    scan: &Scan,
+    state: &mut State,
+    manifest: &SealedFiles,
+) -> Result<Loaded, OpenError> {
+    let runs_upto = manifest.values().map(|file| file.end).max();
+    let upto = runs_upto.unwrap_or(state.control.manifest.runs_upto);
+    let mut loaded = Loaded {
+        readers: Vec::new(),
+        upto: upto.max(state.control.manifest.runs_upto),
+        rebuilt: 0,
+    };
+    for (index, file) in manifest.values().enumerate() {
+        let Some(info) = &file.run else { continue };
+        let reader = RunReader::open(disk, scan.id(), info).and_then(|reader| {
+            // All of a run is read before any of it counts.
+            let keys: Vec<_> = reader.entries().collect::<Result<_, _>>()?;
+            let heads: Vec<_> = reader.heads().collect::<Result<_, _>>()?;
+            Ok((reader, keys, heads))
+        });
+        match reader {
+            Ok((reader, keys, heads)) => {
+                keys.into_iter().for_each(|key| state.tables.load_key(key));
+                heads.into_iter().for_each(|head| state.tables.load_head(head));
+                loaded.readers.push(reader);
+            }
+            Err(error) if file.is_dropped() => return Err(OpenError::Run(error)),
+            Err(error) => {
+                tracing::warn!(run = info.name(), %error, "a run is made again from its file");
+                let behind = manifest.values().skip(index);
+                if let Some(lost) = behind.clone().find(|file| file.is_dropped()) {
+                    tracing::error!(start = %lost.start, "a dropped file lies behind it");
+                    return Err(OpenError::Run(error));
+                }
+                loaded.rebuilt = behind.filter(|file| file.run.is_some()).count();
+                loaded.upto = file.start;
+                break;
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// Replays into a state, and closes each file where it ends.
+struct Replay<'a> {
+    disk: &'a Arc<dyn Disk>,
+    journal: crate::journal::JournalId,
+    hasher: KeyHasher,
+    keys: KeyHashes,
+    state: State,
+    catalog: Catalog,
+    /// Files to be closed, oldest first; the last ends where the journal goes on.
+    files: std::collections::VecDeque<FileInfo>,
+    synced_upto: Position,
+    /// The state at `synced_upto`.
+    snapshot: Option<Vec<u8>>,
+    unwritten: Vec<Unwritten>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(
+        scan: &Scan,
+        disk: &'a Arc<dyn Disk>,
+        state: State,
+        catalog: Catalog,
+        upto: Position,
+    ) -> Self {
+        let synced_upto = scan.synced_upto();
+        let files = scan.files().into_iter().filter_map(|mut file| {
+            file.end = file.end.min(synced_upto);
+            (file.start >= upto && file.start < file.end).then_some(file)
+        });
+        Self {
+            disk,
+            journal: scan.id(),
+            hasher: KeyHasher::new(state.control.secret),
+            keys: KeyHashes::default(),
+            files: files.collect(),
+            state,
+            catalog,
+            synced_upto,
+            snapshot: None,
+            unwritten: Vec::new(),
+        }
+    }
+
+    fn commit(&mut self, commit: &CommitRef<'_>) -> Result<(), OpenError> {
+        self.pass(commit.position());
+        let mut effects = Effects::default();
+        for found in commit.entries() {
+            let entry = Entry::decode(found.kind, &Bytes::copy_from_slice(found.bytes))?;
+            let keys = self.keys_of(&entry)?;
+            let keys = keys.then_some(&self.keys);
+            self.state.apply(found.position, &entry, keys, &mut effects)?;
+        }
+        self.catalog.publish(effects.batches, effects.orders);
+        Ok(())
+    }
+
+    /// Hashes the keys of the entry's batch; false where it has none.
+    fn keys_of(&mut self, entry: &Entry) -> Result<bool, OpenError> {
+        let (Entry::Batch { slot, batch } | Entry::MirrorBatch { slot, batch }) = entry else {
+            return Ok(false);
+        };
+        let Some(partition) = self.state.partition(*slot) else { return Ok(false) };
+        self.hasher
+            .hash_batch(&partition.id.topic, batch.batch(), &mut self.keys)
+            .map_err(|error| crate::entry::EntryError::Batch(error.into()))?;
+        Ok(true)
+    }
+
+    /// Closes the files that end at `position` or before.
+    fn pass(&mut self, position: Position) {
+        while let Some(file) = self.files.pop_front_if(|file| file.end <= position) {
+            let slots = 0..u32::try_from(self.state.control.partitions.len()).unwrap_or(u32::MAX);
+            let edges = slots.map(|slot| {
+                self.state.edge(crate::runs::Slot::new(slot), file.end).unwrap_or_default()
+            });
+            let ends = Ends { edges: edges.collect(), append_time: self.state.control.append_time };
+            let work = RunWork {
+                disk: Arc::clone(self.disk),
+                journal: self.journal,
+                live: self.catalog.freeze(file.end),
+                frozen: Arc::new(self.state.tables.freeze()),
+                file,
+            };
+            self.unwritten.push(Unwritten { work, ends, named: false });
+        }
+        if position >= self.synced_upto && self.snapshot.is_none() {
+            self.snapshot = Some(self.state.snapshot());
+        }
+    }
+}
+
+/// Runs of replayed files that the manifest names: they are there, or are made again.
+fn name_known(
+    disk: &Arc<dyn Disk>,
+    state: &State,
+    catalog: &Catalog,
+    unwritten: &mut Vec<Unwritten>,
+) {
+    unwritten.retain_mut(|file| {
+        let Some(known) = state.control.manifest.files.get(&file.work.file.start) else {
+            return true;
+        };
+        let Some(info) = &known.run else {
+            catalog.drop_file(known.start);
+            return false;
+        };
+        let reader = RunReader::open(&**disk, file.work.journal, info)
+            .and_then(|reader| reader.verify().map(|()| reader));
+        match reader {
+            Ok(reader) => {
+                catalog.sealed(reader);
+                false
+            }
+            Err(_) => {
+                file.named = true;
+                true
+            }
+        }
+    });
+}

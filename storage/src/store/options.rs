@@ -1,0 +1,46 @@
+//! Settings of a store, and what it says of its opening.
+
+use std::time::Duration;
+
+use takt_protocol::words::NodeName;
+
+use crate::journal::{CutTail, Incarnation, JournalOptions, Position};
+
+/// Settings of a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The node: the origin of what is published here. It never changes.
+    pub node: NodeName,
+    /// Sizes of the journal.
+    pub journal: JournalOptions,
+    /// How many entries the dedup ledger, and how many the order heads may have.
+    pub keys_max: usize,
+    /// How many bytes of journal files are kept at least before the oldest are dropped; 0 is
+    /// without a limit.
+    pub retention_bytes: u64,
+    /// How long records are kept at least before the oldest files are dropped.
+    pub retention_age: Option<Duration>,
+}
+
+/// What opening a store came to.
+#[derive(Debug, Clone)]
+pub struct OpenReport {
+    /// The directory was empty.
+    pub created: bool,
+    /// The journal's incarnation from now on.
+    pub incarnation: Incarnation,
+    /// Where the new journal file starts: what was proved durable.
+    pub synced_upto: Position,
+    /// Where the journal goes on.
+    pub end: Position,
+    /// Commits that were replayed.
+    pub replayed_commits: u64,
+    /// Commits that were copied above `synced_upto`, in bytes.
+    pub copied_bytes: u64,
+    /// What was cut off behind the journal's end and never acknowledged.
+    pub cut: Option<CutTail>,
+    /// The disk was full: the reserve was used.
+    pub used_reserve: bool,
+    /// Runs that were damaged and are made again.
+    pub runs_rebuilt: usize,
+}

@@ -1,0 +1,69 @@
+//! Retention: whole journal files, the oldest first, never one that somebody still needs.
+
+use takt_protocol::words::Timestamp;
+
+use super::Store;
+use crate::entry::{Entry, SealedFile};
+use crate::journal::Position;
+
+impl<T> Store<T> {
+    /// Stages the dropping of files that are over the limits, or hold nothing, and that neither
+    /// the uplink nor a cursor with hold still needs.
+    pub(super) fn retain(&mut self, now: Timestamp) {
+        let files = self.journal.files();
+        let mut kept_bytes: u64 = files.iter().map(|file| file.len_bytes).sum();
+        let mut chosen = Vec::new();
+        let mut blocked = false;
+        for file in &files {
+            let Some(sealed) = self.state.control.manifest.files.get(&file.start) else { continue };
+            if self.is_chosen(file.start) {
+                kept_bytes -= file.len_bytes;
+                continue;
+            }
+            // A file without batches goes at once, so that cursors never fill the disk; batches go
+            // oldest first.
+            let wanted = sealed.slots.is_empty()
+                || !blocked && self.is_over(sealed, kept_bytes, now) && !self.is_needed(sealed);
+            if wanted {
+                chosen.push(file.start);
+                kept_bytes -= file.len_bytes;
+            } else {
+                blocked |= !sealed.slots.is_empty();
+            }
+        }
+        let drops = chosen.into_iter().map(|start| Entry::FileDropped { start });
+        self.waiting.extend(drops);
+    }
+
+    /// Whether its dropping is staged already, or waits for room.
+    fn is_chosen(&self, start: Position) -> bool {
+        let waits =
+            |entry: &Entry| matches!(entry, Entry::FileDropped { start: at } if *at == start);
+        self.waiting.iter().any(waits)
+            || self.effects.dropped.contains(&start)
+            || self.state.control.manifest.files.get(&start).is_none_or(SealedFile::is_dropped)
+    }
+
+    fn is_over(&self, file: &SealedFile, kept_bytes: u64, now: Timestamp) -> bool {
+        let limit = self.options.retention_bytes;
+        let too_much = limit > 0 && kept_bytes > limit;
+        let age_us = now.as_micros().saturating_sub(file.append_time.as_micros());
+        let too_old = self.options.retention_age.is_some_and(|age_max| {
+            u128::try_from(age_us).is_ok_and(|age_us| age_us > age_max.as_micros())
+        });
+        too_much || too_old
+    }
+
+    fn is_needed(&self, file: &SealedFile) -> bool {
+        file.slots.iter().any(|end| {
+            let own = self.state.partition(end.slot).is_some_and(|found| found.mirror_of.is_none());
+            let uplink = own
+                && self.uplink_needs.as_ref().is_none_or(|acknowledged| {
+                    acknowledged.get(&end.slot).is_some_and(|next| *next < end.next_batch)
+                });
+            let mut cursors = self.state.control.cursors.values().filter(|cursor| cursor.hold);
+            let held = |next: &takt_protocol::words::Offset| *next < end.next_offset;
+            uplink || cursors.any(|cursor| cursor.positions.get(&end.slot).is_some_and(held))
+        })
+    }
+}

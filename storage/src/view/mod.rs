@@ -1,0 +1,185 @@
+//! What readers see of a store: never more than what is durable.
+//!
+//! A [`View`] is cheap to clone and reads from any thread. The store's thread writes into it when a
+//! commit has become durable, and holds its locks for moments only. The newest commits stay in
+//! memory, so that tail readers and the uplink do not touch the disk.
+
+mod directory;
+mod read;
+mod recent;
+mod status;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use takt_protocol::words::{JournalId, NodeName, TopicName};
+
+use crate::catalog::Catalog;
+use crate::entry::TopicSettings;
+use crate::journal::{ReadError as JournalReadError, Reader};
+use crate::keys::KeyHasher;
+use crate::runs::{RunError, Slot};
+
+pub(crate) use directory::Directory;
+pub use directory::{Conflict, CursorView, PartitionView, TopicView};
+pub use read::ConflictContent;
+pub(crate) use recent::Recent;
+pub use status::{Counters, Status};
+
+use takt_protocol::words::Offset;
+
+/// The durable part of a store, for reading.
+#[derive(Debug, Clone)]
+pub struct View {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    node: NodeName,
+    journal: JournalId,
+    hasher: KeyHasher,
+    catalog: Catalog,
+    reader: Reader,
+    directory: RwLock<Directory>,
+    recent: RwLock<Recent>,
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Retention has trimmed it.
+    #[error("the oldest offset that is kept is {start}")]
+    Trimmed {
+        /// The oldest offset that is kept.
+        start: Offset,
+    },
+    /// There is no such partition, batch or record.
+    #[error("there is no such partition, batch or record")]
+    NotFound,
+    /// What is on disk does not verify; it is not served.
+    #[error("what is stored is damaged: {0}")]
+    Corrupt(String),
+    /// The disk failed.
+    #[error("reading failed: {0}")]
+    Io(String),
+    /// The journal's file went away during the read: read again.
+    #[error("the journal's file was dropped during the read")]
+    Gone,
+}
+
+impl From<JournalReadError> for ReadError {
+    fn from(error: JournalReadError) -> Self {
+        match error {
+            JournalReadError::Gone { .. } => Self::Gone,
+            JournalReadError::Corrupt { .. } | JournalReadError::OutOfCommit { .. } => {
+                Self::Corrupt(error.to_string())
+            }
+            JournalReadError::NotDurable { .. } => Self::NotFound,
+            JournalReadError::Io { .. } => Self::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<RunError> for ReadError {
+    fn from(error: RunError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl View {
+    pub(crate) fn new(
+        node: NodeName,
+        journal: JournalId,
+        hasher: KeyHasher,
+        catalog: Catalog,
+        reader: Reader,
+        directory: Directory,
+    ) -> Self {
+        let shared = Shared {
+            node,
+            journal,
+            hasher,
+            catalog,
+            reader,
+            directory: RwLock::new(directory),
+            recent: RwLock::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The node that the store is of: the origin of its own partitions.
+    pub fn node(&self) -> &NodeName {
+        &self.shared.node
+    }
+
+    /// The store's journal.
+    pub fn journal(&self) -> JournalId {
+        self.shared.journal
+    }
+
+    /// Hashes the keys of batches, with the node's secret.
+    pub fn key_hasher(&self) -> &KeyHasher {
+        &self.shared.hasher
+    }
+
+    /// All topics, own and mirrored: one for each origin; sorted by name, then origin.
+    pub fn topics(&self) -> Vec<TopicView> {
+        self.directory().topics().collect()
+    }
+
+    /// The settings of this node's own topic.
+    pub fn topic(&self, name: &TopicName) -> Option<TopicSettings> {
+        self.directory().settings(name, &self.shared.node)
+    }
+
+    /// The settings of an origin's topic.
+    pub fn topic_of(&self, name: &TopicName, origin: &NodeName) -> Option<TopicSettings> {
+        self.directory().settings(name, origin)
+    }
+
+    /// The partitions of a topic, of all origins; those of one origin are in their order.
+    pub fn partitions(&self, topic: &TopicName) -> Vec<PartitionView> {
+        self.directory().partitions(topic).cloned().collect()
+    }
+
+    /// All partitions by slot.
+    pub fn all_partitions(&self) -> Vec<PartitionView> {
+        self.directory().all().to_vec()
+    }
+
+    /// One partition.
+    pub fn partition(&self, slot: Slot) -> Option<PartitionView> {
+        self.directory().partition(slot).cloned()
+    }
+
+    /// The durable end of a partition: the offset behind its last record. Cheap.
+    pub fn end(&self, slot: Slot) -> Option<Offset> {
+        self.directory().partition(slot).map(|partition| partition.end)
+    }
+
+    /// All cursors, by name.
+    pub fn cursors(&self) -> Vec<CursorView> {
+        self.directory().cursors().collect()
+    }
+
+    /// What an operator wants to know.
+    pub fn status(&self) -> Status {
+        self.directory().status
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.shared.catalog
+    }
+
+    pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.shared.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.shared.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.shared.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

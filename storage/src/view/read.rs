@@ -1,0 +1,246 @@
+//! Reading batches, chains, orders and conflicts.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use takt_protocol::batch::StoredBatch;
+use takt_protocol::chunks::Chunks;
+use takt_protocol::hashing::route;
+use takt_protocol::words::{BatchNumber, Offset, OrderKey, PartitionChain, Timestamp, TopicName};
+
+use super::{Conflict, PartitionView, ReadError, View};
+use crate::runs::{Extent, MaskedAddress, Slot};
+
+/// How many batches are looked up at a time.
+const PAGE: usize = 64;
+
+/// A record that was set aside, with the batch that holds it.
+#[derive(Debug, Clone)]
+pub struct ConflictContent {
+    /// What is listed of it.
+    pub conflict: Conflict,
+    /// The batch; the record is number [`MaskedAddress::index`] in it.
+    pub batch: StoredBatch,
+}
+
+impl View {
+    /// Batches of a partition, the one that holds the record at `from` first, then those behind
+    /// it while they fit `max_bytes`; at least one. Batches without a visible record are left
+    /// out. Empty at the durable end.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Trimmed`] where `from` is below the partition's start.
+    pub fn read(
+        &self,
+        slot: Slot,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredBatch>, ReadError> {
+        self.trimmed_if_gone(slot, || {
+            let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
+            if from < partition.start {
+                return Err(ReadError::Trimmed { start: partition.start });
+            }
+            if from >= partition.end {
+                return Ok(Vec::new());
+            }
+            let first = self.catalog().find(slot, from)?;
+            let first = first.ok_or_else(|| missing(slot, &format!("offset {from}")))?;
+            self.collect(&partition, first.batch_number, max_bytes, |extent| {
+                extent.base_offset < extent.end_offset
+            })
+        })
+    }
+
+    /// Batches of a partition from number `from` on, while they fit `max_bytes`; at least one.
+    /// Empty at the durable end.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn read_from_batch(
+        &self,
+        slot: Slot,
+        from: BatchNumber,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredBatch>, ReadError> {
+        self.trimmed_if_gone(slot, || {
+            let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
+            if from < partition.start_batch {
+                return Err(ReadError::Trimmed { start: partition.start });
+            }
+            self.collect(&partition, from, max_bytes, |_| true)
+        })
+    }
+
+    /// The chain before a batch, from the partition's start to its durable end; `None` outside.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn chain_at(
+        &self,
+        slot: Slot,
+        batch: BatchNumber,
+    ) -> Result<Option<PartitionChain>, ReadError> {
+        let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
+        if batch == partition.end_batch {
+            return Ok(Some(partition.chain));
+        }
+        if batch == partition.start_batch {
+            return Ok(Some(partition.start_chain));
+        }
+        if batch < partition.start_batch || batch > partition.end_batch {
+            return Ok(None);
+        }
+        let before = BatchNumber::new(batch.get() - 1);
+        let extent = self.catalog().find_batch(slot, before)?;
+        let extent = extent.ok_or_else(|| missing(slot, &format!("batch {before}")))?;
+        Ok(Some(self.batch(&extent)?.header().chain))
+    }
+
+    /// The offset of the first record that was appended at `time` or later; the durable end where
+    /// none was.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn offset_at(&self, slot: Slot, time: Timestamp) -> Result<Offset, ReadError> {
+        let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
+        let found = self.catalog().find_time(slot, time)?;
+        Ok(found.map_or(partition.end, |extent| extent.base_offset.max(partition.start)))
+    }
+
+    /// Where the events of an order key are, of all origins: by origin, then offset; behind
+    /// `after`, at most `max`.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn order(
+        &self,
+        topic: &TopicName,
+        key: &OrderKey,
+        after: Option<(Slot, Offset)>,
+        max: usize,
+    ) -> Result<Vec<(Slot, Offset)>, ReadError> {
+        let mut slots: Vec<Slot> = self
+            .directory()
+            .origins(topic)
+            .filter_map(|(settings, slots)| {
+                let number = route(Some(key), settings.partitions);
+                slots.get(usize::from(number.get())).copied()
+            })
+            .collect();
+        slots.sort_unstable();
+        let hash = self.key_hasher().order(topic, key.as_str().as_bytes());
+        let mut places = Vec::new();
+        for slot in slots {
+            let behind = match after {
+                Some((done, _)) if slot < done => continue,
+                Some((done, offset)) if slot == done => Some(offset),
+                Some(_) | None => None,
+            };
+            let found = self.catalog().order(hash, slot, behind, max - places.len())?;
+            places.extend(found.into_iter().map(|offset| (slot, offset)));
+            if places.len() >= max {
+                break;
+            }
+        }
+        Ok(places)
+    }
+
+    /// Open conflicts behind `after`, of one topic or of all, at most `max`.
+    pub fn conflicts(
+        &self,
+        topic: Option<&TopicName>,
+        after: Option<MaskedAddress>,
+        max: usize,
+    ) -> Vec<Conflict> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let directory = self.directory();
+        let of_topic = |conflict: &&Conflict| {
+            topic.is_none_or(|topic| {
+                let partition = directory.partition(conflict.address.slot);
+                partition.is_some_and(|partition| partition.id.topic == *topic)
+            })
+        };
+        let behind = after.map_or(Unbounded, Excluded);
+        let listed = directory.conflicts.range((behind, Unbounded));
+        listed.map(|(_, conflict)| conflict).filter(of_topic).take(max).copied().collect()
+    }
+
+    /// A conflict with its content.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] where none is open there; else as [`View::read`].
+    pub fn conflict(&self, address: MaskedAddress) -> Result<ConflictContent, ReadError> {
+        let conflict = self.directory().conflicts.get(&address).copied();
+        let conflict = conflict.ok_or(ReadError::NotFound)?;
+        let batches = self.read_from_batch(address.slot, address.batch_number, 1)?;
+        let batch = batches.into_iter().next().ok_or(ReadError::NotFound)?;
+        Ok(ConflictContent { conflict, batch })
+    }
+
+    fn collect(
+        &self,
+        partition: &PartitionView,
+        mut from: BatchNumber,
+        max_bytes: usize,
+        wanted: impl Fn(&Extent) -> bool,
+    ) -> Result<Vec<StoredBatch>, ReadError> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        while from < partition.end_batch {
+            let page = self.catalog().page(partition.slot, from, PAGE)?;
+            if page.first().is_none_or(|extent| extent.batch_number != from) {
+                return Err(missing(partition.slot, &format!("batch {from}")));
+            }
+            for extent in page {
+                from = extent.batch_number.advance(1);
+                if !wanted(&extent) {
+                    continue;
+                }
+                bytes += extent.len_bytes as usize;
+                if bytes > max_bytes && !batches.is_empty() {
+                    return Ok(batches);
+                }
+                batches.push(self.batch(&extent)?);
+            }
+        }
+        Ok(batches)
+    }
+
+    fn batch(&self, extent: &Extent) -> Result<StoredBatch, ReadError> {
+        let bytes = self.bytes(extent)?;
+        let damaged = || missing(extent.slot, &format!("batch {}", extent.batch_number));
+        let batch = StoredBatch::take(&mut Chunks::from(bytes)).map_err(|_| damaged())?;
+        if batch.header().batch_number == extent.batch_number { Ok(batch) } else { Err(damaged()) }
+    }
+
+    fn bytes(&self, extent: &Extent) -> Result<Bytes, ReadError> {
+        let len = extent.len_bytes as usize;
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = recent.slice(extent.position, len) {
+            return Ok(bytes);
+        }
+        drop(recent);
+        Ok(self.shared.reader.read(extent.position, len)?)
+    }
+
+    /// A file that went away during a read was trimmed: says so.
+    fn trimmed_if_gone<R>(
+        &self,
+        slot: Slot,
+        read: impl FnOnce() -> Result<R, ReadError>,
+    ) -> Result<R, ReadError> {
+        let start = |view: &Self| view.partition(slot).map(|partition| partition.start);
+        let before = start(self);
+        match read() {
+            Err(ReadError::Gone | ReadError::Corrupt(_)) if start(self) != before => {
+                Err(ReadError::Trimmed { start: start(self).unwrap_or_default() })
+            }
+            other => other,
+        }
+    }
+}
+
+fn missing(slot: Slot, what: &str) -> ReadError {
+    ReadError::Corrupt(format!("{what} of partition {slot} is not where it should be"))
+}
