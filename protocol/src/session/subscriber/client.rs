@@ -170,8 +170,12 @@ impl SubscriberClient {
     /// The stream is gone.
     pub fn on_disconnected(&mut self, _now: Instant) {
         self.outbox.clear();
-        let slots = self.slots.drain(..).map(|slot| (slot.partition, slot.next));
-        self.positions.extend(slots);
+        let slots =
+            std::mem::take(&mut self.slots).into_iter().map(|slot| (slot.partition, slot.next));
+        // Before the subscription has stood, only what the application named is a position.
+        if self.begun || matches!(self.subscription.start, Start::Offsets(_)) {
+            self.positions.extend(slots);
+        }
         if !self.is_closed() {
             self.link = Link::Down;
         }
@@ -241,11 +245,9 @@ impl SubscriberClient {
             }
             (Link::Open, ControlBody::Trimmed(trimmed)) => self.trimmed(&trimmed),
             (Link::Open, ControlBody::CursorCommitted(committed)) => {
-                match self.commits.pop_front() {
-                    Some((token, _)) if token == committed.token => {}
-                    Some(_) | None => {
-                        return Err(SessionError::unexpected("an answer to another commit"));
-                    }
+                let at = self.commits.iter().position(|(token, _)| *token == committed.token);
+                if at.and_then(|at| self.commits.remove(at)).is_none() {
+                    return Err(SessionError::unexpected("an answer to no commit"));
                 }
                 self.events.push_back(match committed.error {
                     None => SubscriberEvent::CursorCommitted(committed.token),
@@ -324,8 +326,19 @@ impl SubscriberClient {
     fn delivered(&mut self, slot: u32, batch: StoredBatch) -> Result<(), SessionError> {
         let len = batch.len();
         if !self.window.receive(len) {
+            self.window.release(len);
             return Err(SessionError::unexpected("batches beyond the credit"));
         }
+        let taken = self.take_batch(slot, batch);
+        // What the application never sees it does not hold.
+        if !matches!(taken, Ok(true)) {
+            self.window.release(len);
+        }
+        taken.map(|_| ())
+    }
+
+    /// Whether the batch went to the application.
+    fn take_batch(&mut self, slot: u32, batch: StoredBatch) -> Result<bool, SessionError> {
         let slot = slot_mut(&mut self.slots, slot)?;
         let end = check(&batch, &slot.partition, self.topic_partitions)?;
         let (base, next) = (batch.header().base_offset, slot.next);
@@ -339,14 +352,13 @@ impl SubscriberClient {
             return Err(SessionError::Back { expected, found });
         }
         if !visible {
-            self.window.release(len);
-            return Ok(());
+            return Ok(false);
         }
         slot.next = end;
         slot.fresh = false;
         let partition = slot.partition.clone();
         self.events.push_back(SubscriberEvent::Batch { partition, from: next, batch });
-        Ok(())
+        Ok(true)
     }
 
     fn send_commit(&mut self, at: usize) {

@@ -19,7 +19,7 @@ use super::{Subscription, from_positions, to_position};
 pub enum SubscriberRequest {
     /// The subscription is to be opened: answer with [`SubscriberServer::on_opened`].
     Open(Subscription),
-    /// The cursor is to be moved: answer with [`SubscriberServer::on_committed`], in order.
+    /// The cursor is to be moved: answer with [`SubscriberServer::on_committed`].
     Commit {
         /// Which commit.
         token: u64,
