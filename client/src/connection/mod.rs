@@ -6,6 +6,9 @@ mod options;
 mod quic;
 pub(crate) mod session;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 pub use backoff::Backoff;

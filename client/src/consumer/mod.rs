@@ -13,6 +13,9 @@ mod delivered;
 mod error;
 mod task;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use takt_protocol::words::{Offset, PartitionId};

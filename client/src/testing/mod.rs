@@ -1,6 +1,8 @@
 //! A node without a disk, at the other end of a pipe: the server halves of the sessions and a model
 //! that judges as a node does. A script says what goes wrong.
 
+pub mod log;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,8 +18,10 @@ use takt_protocol::words::{
     Digest, Epoch, Offset, OrderKey, OrderSequence, PartitionNumber, ProducerId, Sequence,
     Timestamp,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
 
+use self::log::Log;
 use crate::connection::Client;
 use crate::connection::session::now;
 use crate::tls::{Identity, TrustDomain};
@@ -163,29 +167,35 @@ impl Model {
 }
 
 /// A node whose script the test writes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TestNode {
     model: Arc<Mutex<Model>>,
+    /// What subscribers read; what producers send does not get there.
+    pub log: Arc<Log>,
     released: Arc<Notify>,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: AbortHandle,
 }
 
 impl TestNode {
     pub fn start(partitions: u16) -> (Client, Self) {
         let identity = Identity::plant_client(&TrustDomain::default(), "munich", "mes").unwrap();
         let (connector, mut listener) = pipe(identity);
-        let model = Arc::new(Mutex::new(Model::new(partitions)));
-        let released = Arc::new(Notify::new());
-        let node = (Arc::clone(&model), Arc::clone(&released));
+        let (sender, receiver) = oneshot::channel::<Self>();
         let accepting = tokio::spawn(async move {
-            let identity = listener.identity().to_string();
-            let mut streams = tokio::task::JoinSet::new();
+            let Ok(node) = receiver.await else { return };
+            let mut streams = JoinSet::new();
             while let Some(stream) = listener.accept().await {
-                let (model, released) = node.clone();
-                streams.spawn(serve(stream, identity.clone(), model, released));
+                streams.spawn(node.clone().serve(stream));
             }
         });
-        (Client::over(connector), Self { model, released, accepting })
+        let node = Self {
+            model: Arc::new(Mutex::new(Model::new(partitions))),
+            log: Arc::new(Log::default()),
+            released: Arc::new(Notify::new()),
+            accepting: accepting.abort_handle(),
+        };
+        sender.send(node.clone()).expect("it waits for it");
+        (Client::over(connector), node)
     }
 
     pub fn model(&self) -> MutexGuard<'_, Model> {
@@ -201,27 +211,19 @@ impl TestNode {
     pub fn stop(&self) {
         self.accepting.abort();
     }
-}
 
-pub async fn serve(
-    mut stream: FrameStream,
-    identity: String,
-    model: Arc<Mutex<Model>>,
-    released: Arc<Notify>,
-) {
-    let Ok(Some(hello)) = stream.recv.recv().await else { return };
-    match accept(hello).expect("a client begins with a hello") {
-        StreamKind::Producer => produce(stream, identity, model, released).await,
-        StreamKind::Subscriber | StreamKind::Mirror | StreamKind::Admin => {}
+    pub async fn serve(self, mut stream: FrameStream) {
+        let Ok(Some(hello)) = stream.recv.recv().await else { return };
+        match accept(hello).expect("a client begins with a hello") {
+            StreamKind::Producer => produce(stream, self.model, self.released).await,
+            StreamKind::Subscriber => log::deliver(stream, self.log).await,
+            StreamKind::Mirror | StreamKind::Admin => {}
+        }
     }
 }
 
-async fn produce(
-    mut stream: FrameStream,
-    identity: String,
-    model: Arc<Mutex<Model>>,
-    released: Arc<Notify>,
-) {
+async fn produce(mut stream: FrameStream, model: Arc<Mutex<Model>>, released: Arc<Notify>) {
+    let identity = "spiffe://takt.local/plant/munich/client/mes".to_owned();
     let mut server = ProducerServer::new(identity, ServerLimits::default());
     let mut opened = None;
     loop {
