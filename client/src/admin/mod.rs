@@ -3,6 +3,9 @@
 //! Each call is one stream and one request. What only asks, and [`Admin::create_topic`] and
 //! [`Admin::set_cursor`], may be asked again after an error: asking twice does no harm.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use takt_protocol::codes::ErrorCode;
