@@ -131,7 +131,7 @@ pub struct JournalSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         Self {
-            file_size: Size::from_mib(256),
+            file_size: Size::from_mib(64),
             mark_after: Period::from_ms(50),
             retention_size: Size::from_bytes(0),
             retention_age: Period::from_ms(0),

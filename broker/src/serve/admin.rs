@@ -1,0 +1,474 @@
+//! An operator's stream: one answer for each request.
+
+use std::sync::Arc;
+
+use takt_client::tls::Identity;
+use takt_protocol::batch::{RecordView, StoredBatch, Verdict};
+use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::Refusal;
+use takt_protocol::session::admin::{AdminAnswer, AdminAsk, AdminServer};
+use takt_protocol::wire::proto::{self, set_cursor::To};
+use takt_protocol::words::{
+    BatchNumber, CursorName, NodeName, Offset, OrderKey, PartitionId, PartitionNumber, Timestamp,
+    TopicName,
+};
+use takt_storage::entry::TopicSettings;
+use takt_storage::runs::{MaskedAddress, Slot};
+use takt_storage::store::{Answer, Operation};
+use takt_storage::view::{Conflict, PartitionView, ReadError};
+
+use super::subscriber::set_cursor;
+use super::{Stream, convert, now, receive, refusal};
+use crate::access::Action;
+use crate::node::Inner;
+
+/// The most rows in one answer.
+const ROWS_MAX: usize = 1_000;
+/// An answer with events ends when it has grown to this; more can be asked for.
+const ANSWER_BYTES: usize = 512 << 10;
+
+pub(super) async fn serve(
+    node: &Arc<Inner>,
+    peer: &Identity,
+    mut stream: Stream,
+) -> Result<(), String> {
+    let admin = Admin { node, peer };
+    let mut session = AdminServer::new();
+    let result = loop {
+        let frame = match receive(&mut stream.recv).await {
+            Ok(frame) => frame,
+            Err(end) => break end,
+        };
+        if let Err(error) = session.handle_frame(now(), frame) {
+            break Err(error.to_string());
+        }
+        while let Some((id, request)) = session.poll_event() {
+            let answer = admin.answer(request).await;
+            session.on_answered(id, answer);
+        }
+        while let Some(frame) = session.poll_transmit() {
+            stream.send.queue(frame);
+        }
+        if stream.send.flush().await.is_err() || session.is_closed() {
+            break Ok(());
+        }
+    };
+    stream.end(std::iter::from_fn(|| session.poll_transmit())).await;
+    result
+}
+
+struct Admin<'a> {
+    node: &'a Arc<Inner>,
+    peer: &'a Identity,
+}
+
+impl Admin<'_> {
+    async fn answer(
+        &self,
+        request: AdminAsk,
+    ) -> Result<AdminAnswer, Refusal> {
+        use AdminAnswer as Response;
+        use AdminAsk as Request;
+        let action = match &request {
+            Request::CreateTopic(_) | Request::SetCursor(_) => Action::Administer,
+            _ => Action::Consume,
+        };
+        self.node.allow(self.peer, action)?;
+        Ok(match request {
+            Request::CreateTopic(create) => Response::TopicCreated(self.create(&create).await?),
+            Request::ListTopics(_) => Response::Topics(self.topics()),
+            Request::TopicInfo(topic) => Response::Topic(self.topic(&topic_name(&topic.name)?)?),
+            Request::Order(order) => Response::Order(self.order(order).await?),
+            Request::ListCursors(list) => Response::Cursors(self.cursors(&list.topic)),
+            Request::SetCursor(set) => Response::CursorSet(self.set_cursor(set).await?),
+            Request::ListConflicts(list) => Response::Conflicts(self.conflicts(list).await?),
+            Request::ShowConflict(address) => {
+                Response::Conflict(Box::new(self.conflict(address).await?))
+            },
+            Request::Status(_) => {
+                let node = Arc::clone(self.node);
+                Response::Status(blocking(move || Ok(node.status())).await?)
+            }
+        })
+    }
+
+    async fn create(&self, create: &proto::CreateTopic) -> Result<proto::TopicInfo, Refusal> {
+        let name = topic_name(&create.name)?;
+        let settings = match &create.settings {
+            Some(settings) => convert::settings_from_wire(settings)?,
+            None => TopicSettings::default(),
+        };
+        let operation = Operation::CreateTopic { name: name.clone(), settings };
+        match self.node.ask(operation).await {
+            Ok(Answer::TopicCreated { .. }) => self.topic(&name),
+            other => Err(not_done(other)),
+        }
+    }
+
+    fn topics(&self) -> proto::TopicList {
+        let mut names: Vec<TopicName> =
+            self.node.view.topics().into_iter().map(|topic| topic.name).collect();
+        names.dedup();
+        let topics = names.iter().filter_map(|name| self.topic(name).ok()).collect();
+        proto::TopicList { topics }
+    }
+
+    fn topic(&self, name: &TopicName) -> Result<proto::TopicInfo, Refusal> {
+        let view = &self.node.view;
+        let topics = view.topics();
+        let Some(topic) = topics.iter().find(|topic| topic.name == *name) else {
+            return Err(refusal(ErrorCode::UnknownTopic, format!("there is no topic {name}")));
+        };
+        let partitions = view.partitions(name);
+        let partition = |partition: PartitionView| proto::PartitionInfo {
+            origin: partition.id.origin.to_string(),
+            number: u32::from(partition.id.number.get()),
+            start_offset: partition.start.get(),
+            end_offset: partition.end.get(),
+            batches: partition.end_batch.get() - partition.start_batch.get(),
+            bytes: partition.len_bytes,
+        };
+        Ok(proto::TopicInfo {
+            name: name.to_string(),
+            settings: Some(convert::settings_to_wire(&topic.settings)),
+            partitions: partitions.into_iter().map(partition).collect(),
+            keys: 0,
+        })
+    }
+
+    async fn order(&self, order: proto::GetOrder) -> Result<proto::OrderHistory, Refusal> {
+        let topic = topic_name(&order.topic)?;
+        let key = OrderKey::new(&order.key).map_err(bad)?;
+        let origin = if order.origin.is_empty() {
+            None
+        } else {
+            Some(NodeName::new(&order.origin).map_err(bad)?)
+        };
+        let max = usize::try_from(order.max).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
+        let view = self.node.view.clone();
+        blocking(move || history(&view, &topic, &key, origin.as_ref(), order.after, max)).await
+    }
+
+    fn cursors(&self, topic: &str) -> proto::CursorList {
+        let view = &self.node.view;
+        let cursors = view.cursors().into_iter();
+        let cursors = cursors
+            .filter(|cursor| topic.is_empty() || cursor.topic.as_str() == topic)
+            .map(|cursor| proto::CursorInfo {
+                name: cursor.name.to_string(),
+                topic: cursor.topic.to_string(),
+                hold: cursor.hold,
+                positions: cursor
+                    .positions
+                    .iter()
+                    .filter_map(|(slot, offset)| {
+                        let partition = view.partition(*slot)?;
+                        Some(proto::CursorPosition {
+                            origin: partition.id.origin.to_string(),
+                            number: u32::from(partition.id.number.get()),
+                            offset: offset.get(),
+                            end_offset: partition.end.get(),
+                        })
+                    })
+                    .collect(),
+            })
+            .collect();
+        proto::CursorList { cursors }
+    }
+
+    async fn set_cursor(&self, set: proto::SetCursor) -> Result<proto::CursorInfo, Refusal> {
+        let name = CursorName::new(&set.name).map_err(bad)?;
+        if set.remove {
+            return match self.node.ask(Operation::RemoveCursor { name }).await {
+                Ok(Answer::CursorRemoved) => Ok(proto::CursorInfo { name: set.name, ..Default::default() }),
+                other => Err(not_done(other)),
+            };
+        }
+        let topic = topic_name(&set.topic)?;
+        let positions = self.positions(&topic, set.to)?;
+        set_cursor(self.node, name.clone(), &topic, set.hold, &positions).await?;
+        let mut list = self.cursors("").cursors;
+        list.retain(|cursor| cursor.name == set.name);
+        list.pop().ok_or_else(|| refusal(ErrorCode::NotFound, "the cursor was removed meanwhile"))
+    }
+
+    fn positions(
+        &self,
+        topic: &TopicName,
+        to: Option<To>,
+    ) -> Result<Vec<(PartitionId, Offset)>, Refusal> {
+        let partitions = self.node.view.partitions(topic);
+        if partitions.is_empty() {
+            return Err(refusal(ErrorCode::UnknownTopic, format!("there is no topic {topic}")));
+        }
+        let of_each = |offset: &dyn Fn(&PartitionView) -> Result<Offset, Refusal>| {
+            partitions.iter().map(|p| Ok((p.id.clone(), offset(p)?))).collect()
+        };
+        match to {
+            None | Some(To::Earliest(_)) => of_each(&|partition| Ok(partition.start)),
+            Some(To::Latest(_)) => of_each(&|partition| Ok(partition.end)),
+            Some(To::TimeUs(micros)) => of_each(&|partition| {
+                let time = Timestamp::from_micros(micros);
+                self.node.view.offset_at(partition.slot, time).map_err(|e| read_failed(&e))
+            }),
+            Some(To::Offsets(offsets)) => offsets
+                .positions
+                .into_iter()
+                .map(|position| {
+                    let number = u16::try_from(position.number)
+                        .map_err(|_| refusal(ErrorCode::BadRequest, "no such partition"))?;
+                    let id = PartitionId {
+                        origin: NodeName::new(&position.origin).map_err(bad)?,
+                        topic: topic.clone(),
+                        number: PartitionNumber::new(number),
+                    };
+                    Ok((id, Offset::new(position.offset)))
+                })
+                .collect(),
+        }
+    }
+
+    async fn conflicts(&self, list: proto::ListConflicts) -> Result<proto::ConflictList, Refusal> {
+        let topic = if list.topic.is_empty() { None } else { Some(topic_name(&list.topic)?) };
+        let after = match &list.after {
+            Some(address) => Some(self.address(address)?),
+            None => None,
+        };
+        let max = usize::try_from(list.max).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
+        let view = self.node.view.clone();
+        let mut conflicts = view.conflicts(topic.as_ref(), after, max + 1);
+        let more = conflicts.len() > max;
+        conflicts.truncate(max);
+        blocking(move || {
+            let conflicts = conflicts
+                .iter()
+                .map(|conflict| {
+                    let content = view.conflict(conflict.address).map_err(|e| read_failed(&e))?;
+                    let partition = view.partition(conflict.address.slot);
+                    let partition = partition.ok_or_else(|| read_failed(&ReadError::NotFound))?;
+                    let at = record(&content.batch, conflict.address.index.into())?;
+                    summary(conflict, &partition, &content.batch, &at)
+                })
+                .collect::<Result<_, Refusal>>()?;
+            Ok(proto::ConflictList { conflicts, more })
+        })
+        .await
+    }
+
+    async fn conflict(
+        &self,
+        address: proto::ConflictAddress,
+    ) -> Result<proto::ConflictDetail, Refusal> {
+        let address = self.address(&address)?;
+        let view = self.node.view.clone();
+        blocking(move || {
+            let content = view.conflict(address).map_err(|e| read_failed(&e))?;
+            let partition = view.partition(address.slot);
+            let partition = partition.ok_or_else(|| read_failed(&ReadError::NotFound))?;
+            let masked = record(&content.batch, address.index.into())?;
+            let summary = summary(&content.conflict, &partition, &content.batch, &masked)?;
+            let event = event_of(&content.batch, &masked)?;
+            // The first may be in another partition of the same topic and origin.
+            let with = content.conflict.with;
+            let first = view
+                .partitions(&partition.id.topic)
+                .into_iter()
+                .find(|p| p.id.origin == partition.id.origin && p.id.number == with.partition)
+                .and_then(|p| view.read(p.slot, with.offset, 1).ok())
+                .and_then(|batches| batches.into_iter().next());
+            let mut detail = proto::ConflictDetail {
+                summary: Some(summary),
+                event: Some(event),
+                ..proto::ConflictDetail::default()
+            };
+            if let Some(batch) = first {
+                let index = visible_index(&batch, with.offset)?;
+                let first = record(&batch, index)?;
+                detail.first_digest = first.digest.as_bytes().to_vec().into();
+                detail.first = Some(event_of(&batch, &first)?);
+            }
+            Ok(detail)
+        })
+        .await
+    }
+
+    fn address(&self, address: &proto::ConflictAddress) -> Result<MaskedAddress, Refusal> {
+        let none = || refusal(ErrorCode::NotFound, "there is no such conflict");
+        let topic = topic_name(&address.topic)?;
+        let partition = self
+            .node
+            .view
+            .partitions(&topic)
+            .into_iter()
+            .find(|p| {
+                p.id.origin.as_str() == address.origin
+                    && u32::from(p.id.number.get()) == address.partition
+            })
+            .ok_or_else(none)?;
+        Ok(MaskedAddress {
+            slot: partition.slot,
+            batch_number: BatchNumber::new(address.batch_number),
+            index: u16::try_from(address.index).map_err(|_| none())?,
+        })
+    }
+}
+
+fn history(
+    view: &takt_storage::view::View,
+    topic: &TopicName,
+    key: &OrderKey,
+    origin: Option<&NodeName>,
+    after: u64,
+    max: usize,
+) -> Result<proto::OrderHistory, Refusal> {
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    let mut last: Option<(Slot, Offset)> = None;
+    loop {
+        let places = view.order(topic, key, last, ROWS_MAX).map_err(|e| read_failed(&e))?;
+        let Some(end) = places.last() else { break };
+        last = Some(*end);
+        for (slot, offset) in places {
+            let Some(partition) = view.partition(slot) else { continue };
+            if origin.is_some_and(|origin| *origin != partition.id.origin) {
+                continue;
+            }
+            let batches = match view.read(slot, offset, 1) {
+                Ok(batches) => batches,
+                Err(ReadError::Trimmed { .. }) => continue,
+                Err(error) => return Err(read_failed(&error)),
+            };
+            let Some(batch) = batches.first() else { continue };
+            let index = visible_index(batch, offset)?;
+            let at = record(batch, index)?;
+            // The index goes by the key's hash: another key with the same one is not of the order.
+            if at.order_key != Some(key.as_str().as_bytes()) {
+                continue;
+            }
+            let order_sequence = order_sequence(batch, index);
+            if order_sequence <= after {
+                continue;
+            }
+            if records.len() == max || bytes > ANSWER_BYTES {
+                return Ok(proto::OrderHistory { records, more: true });
+            }
+            bytes += at.data_len + 256;
+            records.push(proto::OrderRecord {
+                origin: partition.id.origin.to_string(),
+                partition: u32::from(partition.id.number.get()),
+                offset: offset.get(),
+                order_sequence,
+                append_time_us: batch.header().append_time.as_micros(),
+                producer_id: batch.header().producer.to_string(),
+                event: Some(event_of(batch, &at)?),
+            });
+        }
+    }
+    Ok(proto::OrderHistory { records, more: false })
+}
+
+fn summary(
+    conflict: &Conflict,
+    partition: &PartitionView,
+    batch: &StoredBatch,
+    at: &RecordView<'_>,
+) -> Result<proto::ConflictSummary, Refusal> {
+    let text = |bytes: &[u8]| {
+        std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|_| refusal(ErrorCode::Internal, "stored text is not UTF-8"))
+    };
+    Ok(proto::ConflictSummary {
+        address: Some(proto::ConflictAddress {
+            topic: partition.id.topic.to_string(),
+            origin: partition.id.origin.to_string(),
+            partition: u32::from(partition.id.number.get()),
+            batch_number: conflict.address.batch_number.get(),
+            index: conflict.address.index.into(),
+        }),
+        first_partition: u32::from(conflict.with.partition.get()),
+        first_offset: conflict.with.offset.get(),
+        append_time_us: conflict.append_time.as_micros(),
+        producer_id: batch.header().producer.to_string(),
+        source: text(at.source)?,
+        id: text(at.id)?,
+        r#type: text(at.kind)?,
+        order_key: text(at.order_key.unwrap_or_default())?,
+        digest: at.digest.as_bytes().to_vec().into(),
+    })
+}
+
+/// The record at a place of a batch.
+fn record(batch: &StoredBatch, index: usize) -> Result<RecordView<'_>, Refusal> {
+    let mut records = batch.batch().records().map_err(internal)?;
+    match records.nth(index) {
+        Some(record) => record.map_err(internal),
+        None => Err(read_failed(&ReadError::NotFound)),
+    }
+}
+
+fn event_of(batch: &StoredBatch, at: &RecordView<'_>) -> Result<proto::EventMessage, Refusal> {
+    let payload = batch.batch().raw_payload().map_err(internal)?;
+    let end = at.data_at + at.data_len;
+    if end > payload.len() {
+        return Err(read_failed(&ReadError::NotFound));
+    }
+    Ok(at.to_event(payload.slice(at.data_at..end)).map_err(internal)?.into())
+}
+
+/// The place, in its batch, of the visible record with this offset.
+fn visible_index(batch: &StoredBatch, offset: Offset) -> Result<usize, Refusal> {
+    let nth = offset.get().checked_sub(batch.header().base_offset.get());
+    let nth = nth.and_then(|nth| usize::try_from(nth).ok());
+    let visible = batch
+        .verdicts()
+        .enumerate()
+        .filter(|(_, verdict)| verdict.is_ok_and(|verdict| verdict.is_visible()));
+    nth.and_then(|nth| visible.map(|(index, _)| index).nth(nth))
+        .ok_or_else(|| read_failed(&ReadError::NotFound))
+}
+
+fn order_sequence(batch: &StoredBatch, index: usize) -> u64 {
+    match batch.verdicts().nth(index) {
+        Some(Ok(Verdict::Visible { order_sequence: Some(sequence), .. })) => sequence.get(),
+        _ => 0,
+    }
+}
+
+async fn blocking<R: Send + 'static>(
+    read: impl FnOnce() -> Result<R, Refusal> + Send + 'static,
+) -> Result<R, Refusal> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(result) => result,
+        Err(_) => Err(refusal(ErrorCode::Stopping, "the node is stopping")),
+    }
+}
+
+fn topic_name(name: &str) -> Result<TopicName, Refusal> {
+    TopicName::new(name).map_err(bad)
+}
+
+fn bad(error: impl std::fmt::Display) -> Refusal {
+    refusal(ErrorCode::BadRequest, error.to_string())
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    refusal(ErrorCode::Internal, error.to_string())
+}
+
+fn read_failed(error: &ReadError) -> Refusal {
+    let code = match error {
+        ReadError::Trimmed { .. } => ErrorCode::Trimmed,
+        ReadError::NotFound => ErrorCode::NotFound,
+        ReadError::Corrupt(_) | ReadError::Io(_) | ReadError::Gone => ErrorCode::Internal,
+    };
+    refusal(code, error.to_string())
+}
+
+fn not_done(answer: Result<Answer, crate::writer::TicketError>) -> Refusal {
+    match answer {
+        Ok(Answer::Refused(refused)) => refused,
+        Ok(_) => refusal(ErrorCode::Internal, "an answer to another question"),
+        Err(stopped) => refusal(ErrorCode::Stopping, stopped.to_string()),
+    }
+}

@@ -1,0 +1,125 @@
+//! A task for each stream that a peer opens: the shell around the server halves of the sessions.
+//!
+//! A session's decisions are in `takt_protocol::session`; rights are in [`crate::access`]; what is
+//! stored is the writer's. What is left here is to carry values between them without ever waiting
+//! for one peer on behalf of another.
+
+mod admin;
+pub(crate) mod convert;
+mod mirror;
+mod producer;
+mod subscriber;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use takt_client::tls::Identity;
+use takt_client::transport::{FrameStream, RecvHalf, SendHalf, TransportError};
+use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::{Refusal, StreamKind, accept, refusal_frame};
+use takt_protocol::wire::{Frame, OutFrame};
+
+use crate::access::{Action, is_allowed};
+use crate::node::Inner;
+
+/// How long a peer may take to read the last frames of a stream that ends.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a peer may take to say what a stream is for.
+const GREETING_DEADLINE: Duration = Duration::from_secs(10);
+
+impl Inner {
+    /// Whether the peer may do this here.
+    fn allow(&self, peer: &Identity, action: Action) -> Result<(), Refusal> {
+        if is_allowed(peer, action, &self.place) {
+            return Ok(());
+        }
+        tracing::warn!(%peer, ?action, "denied");
+        self.counters.denied();
+        Err(refusal(ErrorCode::Forbidden, format!("{peer} may not do this")))
+    }
+}
+
+pub(crate) fn refusal(code: ErrorCode, detail: impl Into<String>) -> Refusal {
+    Refusal::new(code, detail)
+}
+
+/// The monotonic clock, for the sessions' timers.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Serves one stream until either side ends it.
+pub(crate) async fn serve(node: Arc<Inner>, peer: Identity, stream: FrameStream) {
+    let FrameStream { send, mut recv } = stream;
+    let first = match tokio::time::timeout(GREETING_DEADLINE, recv.recv()).await {
+        Ok(Ok(Some(frame))) => frame,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => {
+            if let Err(reason) = ended(error) {
+                node.refused_stream(&peer, &reason);
+            }
+            return;
+        }
+        Err(_) => return node.refused_stream(&peer, "no greeting came"),
+    };
+    let kind = accept(first);
+    let mut stream = Stream { send, recv };
+    let result = match kind {
+        Ok(StreamKind::Producer) => producer::serve(&node, &peer, stream).await,
+        Ok(StreamKind::Subscriber) => subscriber::serve(&node, &peer, stream).await,
+        Ok(StreamKind::Mirror) => mirror::serve(&node, &peer, stream).await,
+        Ok(StreamKind::Admin) => admin::serve(&node, &peer, stream).await,
+        Err(error) => {
+            let reason = error.to_string();
+            stream.end(Some(refusal_frame(refusal(error.code(), reason.clone())))).await;
+            Err(reason)
+        }
+    };
+    if let Err(reason) = result {
+        node.refused_stream(&peer, &reason);
+    }
+}
+
+/// Both halves of a stream behind its greeting.
+struct Stream {
+    send: SendHalf,
+    recv: RecvHalf,
+}
+
+impl Stream {
+    /// Sends what is left to say and ends the stream. A peer that does not read it in time has to
+    /// do without.
+    async fn end(&mut self, last: impl IntoIterator<Item = OutFrame>) {
+        for frame in last {
+            self.send.queue(frame);
+        }
+        let send = &mut self.send;
+        let said = async {
+            if send.flush().await.is_ok() {
+                send.finish();
+                send.delivered().await;
+            }
+        };
+        // Whether it was heard changes nothing for this side.
+        let _ = tokio::time::timeout(END_DEADLINE, said).await;
+        self.recv.stop(ErrorCode::Stopping);
+    }
+}
+
+/// What an error of the transport means for the session: a lost connection is no fault of the
+/// peer, bytes that are no frame are.
+fn ended(error: TransportError) -> Result<(), String> {
+    match error {
+        TransportError::Frame(error) => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// The next frame, or that the stream has ended, and how.
+async fn receive(recv: &mut RecvHalf) -> Result<Frame, Result<(), String>> {
+    match recv.recv().await {
+        Ok(Some(frame)) => Ok(frame),
+        Ok(None) => Err(Ok(())),
+        Err(error) => Err(ended(error)),
+    }
+}

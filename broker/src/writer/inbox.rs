@@ -1,0 +1,122 @@
+//! What waits for the writer thread: requests in the order of their arrival, and notices that go
+//! before them.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// A queue with a fast lane. Its bound is its users': each request holds a permit of the node's
+/// byte budget, and each notice answers something that the writer itself has started.
+#[derive(Debug)]
+pub(super) struct Inbox<R, N> {
+    state: Mutex<State<R, N>>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct State<R, N> {
+    requests: VecDeque<R>,
+    notices: VecDeque<N>,
+    closed: bool,
+}
+
+/// What one visit to the inbox brought.
+#[derive(Debug)]
+pub(super) struct Taken<R, N> {
+    pub requests: VecDeque<R>,
+    pub notices: VecDeque<N>,
+    /// Nothing came within the time.
+    pub timed_out: bool,
+}
+
+/// The writer is gone; the request is given back.
+#[derive(Debug)]
+pub(super) struct Closed<R>(pub R);
+
+impl<R, N> Inbox<R, N> {
+    pub fn new() -> Self {
+        let (requests, notices) = (VecDeque::new(), VecDeque::new());
+        Self {
+            state: Mutex::new(State { requests, notices, closed: false }),
+            arrived: Condvar::new(),
+        }
+    }
+
+    /// Puts a request at the end of the queue.
+    pub fn request(&self, request: R) -> Result<(), Closed<R>> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Closed(request));
+        }
+        state.requests.push_back(request);
+        let first = state.requests.len() == 1;
+        drop(state);
+        if first {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Puts a notice into the fast lane.
+    pub fn notify(&self, notice: N) {
+        self.lock().notices.push_back(notice);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for notices and, where `want_requests`, for requests; takes all of them.
+    pub fn take(&self, want_requests: bool, timeout: Duration) -> Taken<R, N> {
+        let state = self.lock();
+        let waiting = |state: &mut State<R, N>| {
+            state.notices.is_empty() && (!want_requests || state.requests.is_empty())
+        };
+        let waited = self.arrived.wait_timeout_while(state, timeout, waiting);
+        let (mut state, result) = match waited {
+            Ok(pair) => pair,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let notices = std::mem::take(&mut state.notices);
+        let requests = if want_requests {
+            std::mem::take(&mut state.requests)
+        } else {
+            VecDeque::new()
+        };
+        Taken { requests, notices, timed_out: result.timed_out() }
+    }
+
+    /// Refuses requests from now on and gives back those that wait.
+    pub fn close(&self) -> VecDeque<R> {
+        let mut state = self.lock();
+        state.closed = true;
+        std::mem::take(&mut state.requests)
+    }
+
+    /// A holder that panicked has left whole values behind: every change is one call.
+    fn lock(&self) -> MutexGuard<'_, State<R, N>> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_come_while_requests_wait() {
+        let inbox = Inbox::<u32, &str>::new();
+        inbox.request(1).unwrap();
+        inbox.notify("synced");
+        let taken = inbox.take(false, Duration::ZERO);
+        assert!(taken.requests.is_empty() && taken.notices == ["synced"]);
+        let taken = inbox.take(true, Duration::ZERO);
+        assert_eq!(taken.requests, [1]);
+        assert!(inbox.take(true, Duration::ZERO).timed_out);
+    }
+
+    #[test]
+    fn a_closed_inbox_gives_back_what_waits() {
+        let inbox = Inbox::<u32, ()>::new();
+        inbox.request(1).unwrap();
+        assert_eq!(inbox.close(), [1]);
+        assert!(matches!(inbox.request(2), Err(Closed(2))));
+    }
+}
