@@ -138,6 +138,23 @@ pub fn listen(address: SocketAddr, config: quinn::ServerConfig) -> io::Result<qu
     quinn::Endpoint::new(endpoint_config(), Some(config), socket, runtime())
 }
 
+/// As [`listen`], for a node that may be restarted: with the same private key as before it
+/// recognises the connections of the process before it, and tells their peers at their next packet
+/// that they are gone. Without that they would wait for the idle timeout.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_again(
+    address: SocketAddr,
+    credentials: &Credentials,
+    config: quinn::ServerConfig,
+) -> io::Result<quinn::Endpoint> {
+    let socket = UdpSocket::bind(address)?;
+    let mut endpoint = endpoint_config();
+    endpoint.cid_generator(|| Box::new(super::reset::RandomIds)).reset_key(credentials.reset_key());
+    quinn::Endpoint::new(endpoint, Some(config), socket, runtime())
+}
+
 /// Opens an endpoint that only dials, from a free port of the address family of `peer`. Must be
 /// called within a tokio runtime.
 ///

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 
+use super::reset::ResetKey;
 use super::trust::{Purpose, Trust};
 use super::{Identity, Refusal, Refusals, TrustDomain};
 
@@ -94,6 +95,7 @@ pub enum CredentialsError {
 pub struct Credentials {
     roots: Arc<RootCertStore>,
     certified: Arc<CertifiedKey>,
+    reset: Arc<ResetKey>,
 }
 
 impl fmt::Debug for Credentials {
@@ -102,7 +104,7 @@ impl fmt::Debug for Credentials {
             .field("authorities", &self.roots.len())
             .field("chain_certificates", &self.certified.cert.len())
             .field("key", &"(redacted)")
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,9 +140,10 @@ impl Credentials {
         let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| {
             CredentialsError::Pem { file: PemFile::Key, detail: error.to_string() }
         })?;
+        let reset = Arc::new(ResetKey::derive(&key));
         let certified = CertifiedKey::from_der(chain, key, &provider())
             .map_err(|source| CredentialsError::Mismatch { source })?;
-        Ok(Self { roots: Arc::new(roots), certified: Arc::new(certified) })
+        Ok(Self { roots: Arc::new(roots), certified: Arc::new(certified), reset })
     }
 
     /// Who these credentials speak for. Validity in time and the chain are not looked at.
@@ -172,6 +175,10 @@ impl Credentials {
 
     pub(super) fn roots(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.roots)
+    }
+
+    pub(super) fn reset_key(&self) -> Arc<ResetKey> {
+        Arc::clone(&self.reset)
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {

@@ -13,7 +13,7 @@ use crate::tls::credentials::provider;
 use crate::tls::trust::{ClientVerifier, ServerVerifier, Trust};
 use crate::tls::{
     ALPN, Credentials, Identity, NameError, PeerError, Refusal, Refusals, SERVER_NAME, ServerIs,
-    Transport, client_config, client_config_reporting, dialer, listen, peer_identity,
+    Transport, client_config, client_config_reporting, dialer, listen, listen_again, peer_identity,
     server_config,
 };
 
@@ -317,4 +317,37 @@ async fn nothing_is_resumed_and_only_quic_1_is_spoken() {
     config.version(0xff00_001d);
     let refused = dialing.connect_with(config, address, SERVER_NAME);
     assert!(matches!(refused, Err(quinn::ConnectError::UnsupportedVersion)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_node_says_at_once_that_its_connections_are_gone() {
+    let world = World::new();
+    let hub = world.ca.credentials(&Leaf::hub());
+    let (told, address) = std::sync::mpsc::channel();
+    let credentials = hub.clone();
+    // A process that is killed says nothing, so the tasks end before the handles are dropped.
+    let killed = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let handles = runtime.block_on(async {
+            let endpoint = listen_again(LOOPBACK, &credentials, serve(&credentials)).unwrap();
+            told.send(endpoint.local_addr().unwrap()).unwrap();
+            let connection = endpoint.accept().await.unwrap().await.unwrap();
+            let stream = connection.accept_bi().await.unwrap();
+            (stream, connection, endpoint)
+        });
+        drop(runtime);
+        drop(handles);
+    });
+    let address = tokio::task::spawn_blocking(move || address.recv().unwrap()).await.unwrap();
+    let dialing = dialer(address).unwrap();
+    let config = dial(&world.ca.credentials(&Leaf::plant("munich")), "hub");
+    let connection = dialing.connect_with(config, address, SERVER_NAME).unwrap().await.unwrap();
+    confirmed(&connection).await;
+    let (mut send, _receive) = connection.open_bi().await.unwrap();
+    send.write_all(b"hello").await.unwrap();
+    tokio::task::spawn_blocking(move || killed.join().unwrap()).await.unwrap();
+    let _restarted = listen_again(address, &hub, serve(&hub)).unwrap();
+    send.write_all(b"are you there?").await.unwrap();
+    let closed = tokio::time::timeout(std::time::Duration::from_secs(10), connection.closed());
+    assert_eq!(closed.await.unwrap(), ConnectionError::Reset);
 }
