@@ -2,6 +2,7 @@
 //! be cut and made thin.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -80,19 +81,18 @@ async fn relay(near: Arc<UdpSocket>, hub: SocketAddr, line: Arc<Line>) {
     let mut packet = vec![0; PACKET_BYTES_MAX];
     loop {
         let Ok((len, plant)) = near.recv_from(&mut packet).await else { continue };
-        if !lanes.contains_key(&plant) {
-            match lane(&near, plant, hub, &line).await {
-                Ok(lane) => drop(lanes.insert(plant, lane)),
+        let lane = match lanes.entry(plant) {
+            Entry::Occupied(lane) => lane.into_mut(),
+            Entry::Vacant(vacant) => match lane(&near, plant, hub, &line).await {
+                Ok(lane) => vacant.insert(lane),
                 Err(error) => {
                     tracing::warn!(%error, "no socket for a line; its packet is dropped");
                     continue;
                 }
-            }
-        }
-        if let Some(lane) = lanes.get(&plant) {
-            // A full queue drops the packet, as a router would.
-            let _ = lane.try_send(Bytes::copy_from_slice(&packet[..len]));
-        }
+            },
+        };
+        // A full queue drops the packet, as a router would.
+        let _ = lane.try_send(Bytes::copy_from_slice(&packet[..len]));
     }
 }
 
@@ -137,8 +137,7 @@ where
     let mut free_at = Instant::now();
     while let Some(packet) = queue.recv().await {
         let limit = line.bytes_per_s.load(Ordering::Relaxed);
-        if limit > 0 {
-            let micros = packet.len() as u64 * 1_000_000 / limit;
+        if let Some(micros) = (packet.len() as u64 * 1_000_000).checked_div(limit) {
             free_at = free_at.max(Instant::now()) + Duration::from_micros(micros);
             tokio::time::sleep_until(free_at).await;
         }
