@@ -1,6 +1,6 @@
 //! The producer's session over a stream that is cut anywhere: every batch settles exactly once and
 //! in order, and the node holds every batch exactly once.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 mod common;
 
@@ -18,9 +18,11 @@ use takt_protocol::session::producer::{
 };
 use takt_protocol::session::{Refusal, SessionError, StreamKind, accept};
 use takt_protocol::wire::BatchReceipt;
-use takt_protocol::words::{Epoch, Offset, ProducerId, Sequence, Timestamp, TopicName};
+use takt_protocol::words::{
+    Epoch, Offset, PartitionNumber, ProducerId, Sequence, Timestamp, TopicName,
+};
 
-use common::{Choices, Half, batch, visible};
+use common::{Choices, Half, batch, start, visible};
 
 /// What a broker keeps of one producer, judged as the real one judges.
 #[derive(Default)]
@@ -116,7 +118,7 @@ fn client() -> ProducerClient {
 impl Pair {
     fn new(batches: &[usize]) -> Self {
         Self {
-            now: Instant::now(),
+            now: start(),
             client: client(),
             node: Node::default(),
             stream: None,
@@ -377,7 +379,7 @@ fn a_batch_too_many_closes_the_session() {
         let frame = takt_protocol::wire::publish_frame(part.iter().cloned()).unwrap();
         let mut half = Half::default();
         half.send(&frame);
-        let taken = server.handle_frame(Instant::now(), half.arrive(usize::MAX).unwrap().remove(0));
+        let taken = server.handle_frame(start(), half.arrive(usize::MAX).unwrap().remove(0));
         assert_eq!(taken.is_err(), part.len() < 60);
     }
     assert!(server.is_closed());
@@ -387,7 +389,7 @@ fn a_batch_too_many_closes_the_session() {
 
 fn opened_server() -> ProducerServer {
     let mut client = client();
-    client.on_connected(Instant::now());
+    client.on_connected(start());
     let mut half = Half::default();
     while let Some(frame) = client.poll_transmit() {
         half.send(&frame);
@@ -395,7 +397,7 @@ fn opened_server() -> ProducerServer {
     let mut frames = half.arrive(usize::MAX).unwrap().into_iter();
     accept(frames.next().unwrap()).unwrap();
     let mut server = ProducerServer::new(IDENTITY.into(), ServerLimits::default());
-    server.handle_frame(Instant::now(), frames.next().unwrap()).unwrap();
+    server.handle_frame(start(), frames.next().unwrap()).unwrap();
     let Some(ProducerRequest::Open { producer, .. }) = server.poll_event() else { panic!() };
     assert_eq!(producer.as_str(), "spiffe://takt.local/plant/munich/client/mes#mes-7");
     server.on_opened(Ok(Node::default().open(producer)));
@@ -507,7 +509,7 @@ fn a_node_that_does_not_fit_is_told_apart() {
     let other = |node: &mut Node, first: u64| {
         let mut builder = takt_protocol::batch::BatchBuilder::default();
         builder.push(&common::event("other")).unwrap();
-        let bytes = builder.finish(Default::default(), Sequence::new(first)).unwrap();
+        let bytes = builder.finish(PartitionNumber::default(), Sequence::new(first)).unwrap();
         node.judge(&common::read(&bytes)).unwrap();
     };
     let same = |node: &mut Node, first: u64| {
@@ -557,7 +559,7 @@ fn what_does_not_belong_closes_a_server() {
     let frame = takt_protocol::wire::publish_frame([batch(1, 1)]).unwrap();
     let mut half = Half::default();
     half.send(&frame);
-    let taken = server.handle_frame(Instant::now(), half.arrive(usize::MAX).unwrap().remove(0));
+    let taken = server.handle_frame(start(), half.arrive(usize::MAX).unwrap().remove(0));
     assert!(matches!(taken, Err(SessionError::Unexpected { .. })));
     assert!(server.is_closed());
     assert_eq!(last_error(&mut server).code, ErrorCode::Protocol);

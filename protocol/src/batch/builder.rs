@@ -155,8 +155,10 @@ impl BatchBuilder {
             out.extend_from_slice(part);
         }
         out.extend_from_slice(payload);
-        let crc = crc32fast::hash(&out[8..]);
-        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&out[..4]);
+        crc.update(&out[8..]);
+        out[4..8].copy_from_slice(&crc.finalize().to_le_bytes());
         self.clear();
         Some(out.into())
     }

@@ -6,7 +6,7 @@
 //!   magic 0xb7, version 1                                      0, 1
 //!   flags: bits 0-1 compression (0 none, 1 lz4, 2 zstd),
 //!          bit 2 payloads encrypted by the producer (reserved) 2  u16
-//!   crc32 over all that follows it, index and payload          4  u32
+//!   crc32 over all but itself: bytes 0-3, then all that follows 4  u32
 //!   length of the batch in bytes, header included              8  u32
 //!   length of the index block                                  12 u32
 //!   length of the payload before compression                   16 u32

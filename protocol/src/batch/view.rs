@@ -63,7 +63,7 @@ impl From<Truncated> for BatchError {
 pub struct BatchHeader {
     /// How the payload block is compressed.
     pub compression: Compression,
-    /// CRC-32 over all behind the field itself.
+    /// CRC-32 over all but the field itself.
     pub crc: u32,
     /// Length of the batch, this header included, in bytes.
     pub len: usize,
@@ -213,6 +213,7 @@ impl Batch {
     /// [`BatchError::Crc`].
     pub fn check_crc(&self) -> Result<(), BatchError> {
         let mut crc = crc32fast::Hasher::new();
+        crc.update(self.head.get(..4).ok_or(BatchError::Truncated)?);
         crc.update(self.head.get(8..).ok_or(BatchError::Truncated)?);
         self.payload.iter().for_each(|piece| crc.update(piece));
         if crc.finalize() == self.header.crc { Ok(()) } else { Err(BatchError::Crc) }

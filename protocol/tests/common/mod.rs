@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part")]
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 use takt_protocol::batch::{
@@ -14,6 +15,12 @@ use takt_protocol::words::{
     BatchNumber, Epoch, Offset, OrderKey, OrderSequence, PartitionChain, PartitionNumber,
     ProducerId, Sequence, Timestamp,
 };
+
+/// Where a test's clock begins; from here on it only moves by hand.
+#[expect(clippy::disallowed_methods, reason = "an instant has no other constructor")]
+pub fn start() -> Instant {
+    Instant::now()
+}
 
 /// An event with an order key.
 pub fn event(id: &str) -> Event {
