@@ -106,7 +106,7 @@ impl Summary {
         self.ambiguous_times.push(LineText { line, what: time.to_string() });
     }
 
-    /// Prints the summary: a table and the lines that need a look, or one line of JSON.
+    /// Prints the summary: a table and the lines that are kept, or one line of JSON.
     ///
     /// # Errors
     /// Those of `out`.
@@ -174,7 +174,7 @@ fn listed<T>(
     table: &Table<2>,
     list: &LineList<T>,
 ) -> io::Result<()> {
-    if list.count == 0 {
+    if list.lines.is_empty() {
         return Ok(());
     }
     writeln!(out)?;

@@ -1,0 +1,215 @@
+//! `takt topic`
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use takt_client::Client;
+use takt_client::admin::messages;
+
+use super::connection::refused;
+use super::outcome::{Failure, Outcome};
+use super::output::{Column, Output, Style, Table, count, json_line, size};
+use crate::config::Period;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TopicCommand {
+    /// Make a topic at the node; needs an operator. One that is there with the same settings is no
+    /// error.
+    Create(CreateArgs),
+    /// List the topics.
+    Ls,
+    /// Show a topic and its partitions.
+    Info {
+        /// The topic.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// a-z, 0-9 and, behind the first character, `.`, `_` and `-`.
+    name: String,
+    /// 1 to 1,024; fixed once made. Order is kept within an order key, so one is enough for most.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    partitions: u16,
+    /// Whether an event that comes twice counts once.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    dedup: Switch,
+    /// How long a repeat is told at least.
+    #[arg(long, value_name = "DURATION", default_value_t = Period::from_days(400))]
+    horizon: Period,
+    /// What happens to a known key with other content.
+    #[arg(long, value_enum, default_value_t = OnConflict::Quarantine)]
+    on_conflict: OnConflict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnConflict {
+    /// It is set aside for an operator.
+    Quarantine,
+    /// The publisher is told, nothing is listed.
+    Refuse,
+}
+
+impl From<&CreateArgs> for messages::TopicSettings {
+    fn from(args: &CreateArgs) -> Self {
+        let on_conflict = match args.on_conflict {
+            OnConflict::Quarantine => messages::OnConflict::Quarantine,
+            OnConflict::Refuse => messages::OnConflict::Refuse,
+        };
+        Self {
+            partitions: u32::from(args.partitions),
+            dedup: args.dedup == Switch::On,
+            horizon_s: args.horizon.duration().as_secs(),
+            on_conflict: on_conflict.into(),
+            ..Self::default()
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Topic<'a> {
+    name: &'a str,
+    partitions_per_origin: u32,
+    dedup: bool,
+    horizon_s: u64,
+    on_conflict: &'static str,
+    partitions: Vec<Partition<'a>>,
+}
+
+#[derive(Serialize)]
+struct Partition<'a> {
+    origin: &'a str,
+    number: u32,
+    start_offset: u64,
+    end_offset: u64,
+    batches: u64,
+    bytes: u64,
+}
+
+fn on_conflict(settings: &messages::TopicSettings) -> &'static str {
+    match settings.on_conflict() {
+        messages::OnConflict::Refuse => "refuse",
+        messages::OnConflict::Revise => "revise",
+        messages::OnConflict::Quarantine | messages::OnConflict::Unspecified => "quarantine",
+    }
+}
+
+impl<'a> Topic<'a> {
+    fn new(info: &'a messages::TopicInfo) -> Self {
+        let settings = info.settings.unwrap_or_default();
+        let partition = |partition: &'a messages::PartitionInfo| Partition {
+            origin: &partition.origin,
+            number: partition.number,
+            start_offset: partition.start_offset,
+            end_offset: partition.end_offset,
+            batches: partition.batches,
+            bytes: partition.bytes,
+        };
+        Self {
+            name: &info.name,
+            partitions_per_origin: settings.partitions,
+            dedup: settings.dedup,
+            horizon_s: settings.horizon_s,
+            on_conflict: on_conflict(&settings),
+            partitions: info.partitions.iter().map(partition).collect(),
+        }
+    }
+
+    fn events(&self) -> u64 {
+        self.partitions.iter().map(|p| p.end_offset.saturating_sub(p.start_offset)).sum()
+    }
+}
+
+pub(super) async fn run(
+    client: &Client,
+    command: TopicCommand,
+    output: Output,
+) -> Result<Outcome, Failure> {
+    let admin = client.admin();
+    match command {
+        TopicCommand::Create(args) => {
+            let info = admin.create_topic(&args.name, (&args).into()).await.map_err(refused)?;
+            show(&info, output)?;
+        }
+        TopicCommand::Ls => list(&admin.topics().await.map_err(refused)?, output)?,
+        TopicCommand::Info { name } => {
+            show(&admin.topic_info(&name).await.map_err(refused)?, output)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn list(topics: &[messages::TopicInfo], output: Output) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let mut table = Table::new([
+        Column::left("TOPIC"),
+        Column::right("ORIGINS"),
+        Column::right("PARTITIONS"),
+        Column::right("EVENTS"),
+        Column::right("SIZE"),
+    ]);
+    for topic in topics.iter().map(Topic::new) {
+        if output == Output::Json {
+            json_line(&mut out, &topic)?;
+            continue;
+        }
+        let mut origins: Vec<&str> = topic.partitions.iter().map(|p| p.origin).collect();
+        origins.sort_unstable();
+        origins.dedup();
+        table.push([
+            topic.name.into(),
+            origins.len().to_string().into(),
+            topic.partitions.len().to_string().into(),
+            count(topic.events()).into(),
+            size(topic.partitions.iter().map(|p| p.bytes).sum()).into(),
+        ]);
+    }
+    if output == Output::Table { table.write(&mut out, Style::stdout()) } else { Ok(()) }
+}
+
+fn show(info: &messages::TopicInfo, output: Output) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let topic = Topic::new(info);
+    if output == Output::Json {
+        return json_line(&mut out, &topic);
+    }
+    let dedup = if topic.dedup {
+        format!("for {}", Period::from_ms(topic.horizon_s.saturating_mul(1_000)))
+    } else {
+        "off".to_owned()
+    };
+    let mut settings = Table::new([Column::left("TOPIC"), Column::left("")]);
+    settings.push(["name".into(), topic.name.into()]);
+    settings.push(["partitions per origin".into(), topic.partitions_per_origin.to_string().into()]);
+    settings.push(["dedup".into(), dedup.into()]);
+    settings.push(["on conflict".into(), topic.on_conflict.into()]);
+    settings.write(&mut out, Style::stdout())?;
+    writeln!(out)?;
+    let mut table = Table::new([
+        Column::left("ORIGIN"),
+        Column::right("PARTITION"),
+        Column::right("START"),
+        Column::right("END"),
+        Column::right("BATCHES"),
+        Column::right("SIZE"),
+    ]);
+    for partition in &topic.partitions {
+        table.push([
+            partition.origin.into(),
+            partition.number.to_string().into(),
+            partition.start_offset.to_string().into(),
+            partition.end_offset.to_string().into(),
+            count(partition.batches).into(),
+            size(partition.bytes).into(),
+        ]);
+    }
+    table.write(&mut out, Style::stdout())
+}

@@ -1,0 +1,7 @@
+//! The command line, from outside: real processes, their answers and their exit codes.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod import;
+mod operate;
+mod site;
