@@ -2,11 +2,12 @@
 
 use takt_protocol::batch::StoredBatch;
 use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::Refusal;
 use takt_protocol::words::JournalId;
 
 use crate::runs::Slot;
 use crate::state::{Partition, State};
-use crate::store::{MirrorPoint, Refusal};
+use crate::store::MirrorPoint;
 
 /// What a mirrored batch came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use takt_protocol::batch::{Batch, Place, StoredBatch, StoredHeader, StoredKind, Verdict};
 use takt_protocol::chunks::Chunks;
 use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::Refusal;
 use takt_protocol::words::{Epoch, OrderSequence, ProducerId, Timestamp, TopicName};
 
 use crate::entry::{BatchReceipt, Entry, OnConflict};
@@ -15,7 +16,6 @@ use crate::keys::{KeyHashes, RecordKeys};
 use crate::ledger::{Known, LedgerEntry, MaskedPlace};
 use crate::runs::Slot;
 use crate::state::{Partition, Producer, State};
-use crate::store::Refusal;
 
 pub use mirror::MirrorJudged;
 pub use scratch::Scratch;
@@ -37,6 +37,7 @@ pub struct Publication<'a> {
 
 /// What a batch came to.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub enum Judged {
     /// It is new: the entry is to be applied.
     Fresh {
@@ -105,8 +106,8 @@ impl State {
         let keys_left = self.tables.ledger.remaining() < scratch.learned();
         if keys_left || self.tables.heads.remaining() < scratch.new_orders() {
             let detail = format!("{} keys are known", self.tables.ledger.len());
-            let refusal = Refusal::new(ErrorCode::LedgerFull, detail);
-            return Judged::Refused(refusal.expecting(header.first_sequence));
+            let refusal = Refusal::resend(ErrorCode::LedgerFull, detail, header.first_sequence);
+            return Judged::Refused(refusal);
         }
         let append_time = self.control.append_time.max(now);
         self.lay_out(publication, slot, append_time, tally, scratch)
@@ -131,14 +132,14 @@ impl State {
         let expected = producer.last.advance(1);
         if header.first_sequence > expected {
             let detail = format!("{} was sent, {expected} is next", header.first_sequence);
-            return Err(Refusal::new(ErrorCode::Gap, detail).expecting(expected));
+            return Err(Refusal::resend(ErrorCode::Gap, detail, expected));
         }
         if header.first_sequence == expected {
             return Ok(None);
         }
         kept_receipt(producer, publication.batch).map(Some).ok_or_else(|| {
             let detail = format!("sequence {} was used before", header.first_sequence);
-            Refusal::new(ErrorCode::SequenceReused, detail).expecting(expected)
+            Refusal::resend(ErrorCode::SequenceReused, detail, expected)
         })
     }
 
@@ -297,6 +298,3 @@ fn kept_receipt(producer: &Producer, batch: &Batch) -> Option<BatchReceipt> {
     });
     same.map(|kept| kept.receipt.clone())
 }
-
-#[cfg(test)]
-mod tests;

@@ -52,8 +52,9 @@ pub(super) struct Files {
     /// Runs whose entry is not durable yet.
     pub(super) readers: BTreeMap<Position, RunReader>,
     job_out: bool,
-    retry_at: Option<Timestamp>,
-    reserve_retry_at: Option<Timestamp>,
+    retry_spare_at: Option<Timestamp>,
+    retry_run_at: Option<Timestamp>,
+    retry_reserve_at: Option<Timestamp>,
 }
 
 impl Files {
@@ -63,8 +64,9 @@ impl Files {
             unwritten,
             readers: BTreeMap::new(),
             job_out: false,
-            retry_at: None,
-            reserve_retry_at: None,
+            retry_spare_at: None,
+            retry_run_at: None,
+            retry_reserve_at: None,
         }
     }
 }
@@ -107,21 +109,37 @@ impl<T> Store<T> {
         Some(Job(work))
     }
 
+    /// On a full disk, what frees space or keeps cursors going comes first.
     fn next_work(&mut self, now: Timestamp) -> Option<Work> {
-        let due = |at: Option<Timestamp>| at.is_none_or(|at| at <= now);
+        if self.full {
+            let work = self.run_work(now).or_else(|| self.reserve_work(now));
+            work.or_else(|| self.spare_work(now))
+        } else {
+            let work = self.spare_work(now).or_else(|| self.run_work(now));
+            work.or_else(|| self.reserve_work(now))
+        }
+    }
+
+    fn spare_work(&self, now: Timestamp) -> Option<Work> {
         let len_bytes = self.spare_len();
         let ready = self.spares.iter().any(|spare| spare.len_bytes() >= len_bytes);
-        if !ready && due(self.files.retry_at) {
-            return Some(Work::Spare { maker: self.journal.spare_maker(), len_bytes });
-        }
-        if due(self.files.retry_at)
-            && let Some(unwritten) = self.files.unwritten.front()
-        {
-            return Some(Work::Run(Box::new(unwritten.work.clone())));
-        }
+        (!ready && is_due(self.files.retry_spare_at, now)).then(|| Work::Spare {
+            maker: self.journal.spare_maker(),
+            disk: Arc::clone(&self.disk),
+            len_bytes,
+            // A file's run may become as long as the file: the full disk is found before that.
+            margin_bytes: len_bytes.saturating_mul(1 + self.files.unwritten.len() as u64),
+        })
+    }
+
+    fn run_work(&self, now: Timestamp) -> Option<Work> {
+        let unwritten = self.files.unwritten.front()?;
+        is_due(self.files.retry_run_at, now).then(|| Work::Run(Box::new(unwritten.work.clone())))
+    }
+
+    fn reserve_work(&self, now: Timestamp) -> Option<Work> {
         let chunk = *self.journal.reserve_missing().first()?;
-        let wanted = !self.full && due(self.files.reserve_retry_at);
-        wanted.then(|| Work::Reserve {
+        is_due(self.files.retry_reserve_at, now).then(|| Work::Reserve {
             maker: self.journal.spare_maker(),
             chunk,
             len_bytes: self.options.journal.reserve_chunk_bytes,
@@ -138,22 +156,23 @@ impl<T> Store<T> {
         let retry_at = Timestamp::from_micros(now.as_micros().saturating_add(RETRY_US));
         match done.0 {
             Done::Spare(Ok(spare)) => {
-                self.files.retry_at = None;
+                self.files.retry_spare_at = None;
                 self.add_spare(spare);
             }
             Done::Spare(Err(error)) => {
                 self.full |= is_full(&error);
-                self.files.retry_at = Some(retry_at);
+                self.files.retry_spare_at = Some(retry_at);
             }
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
-            Done::Reserve(Err(_)) => self.files.reserve_retry_at = Some(retry_at),
-            Done::Run { start, result: Ok((info, reader)) } => {
+            Done::Reserve(Err(_)) => self.files.retry_reserve_at = Some(retry_at),
+            Done::Run { start, result: Ok(run) } => {
+                let (info, reader) = *run;
                 let written = self.files.unwritten.pop_front().expect("the run's file waits");
                 assert_eq!(written.work.file.start, start, "runs are written oldest first");
-                self.files.retry_at = None;
+                self.files.retry_run_at = None;
                 self.name_run(&written, info, reader);
             }
-            Done::Run { result: Err(_), .. } => self.files.retry_at = Some(retry_at),
+            Done::Run { result: Err(_), .. } => self.files.retry_run_at = Some(retry_at),
         }
         self.flush_waiting();
         self.show_status();
@@ -275,4 +294,8 @@ impl<T> Store<T> {
         let needed = self.journal.spare_bytes_min(2 * snapshot_len);
         self.options.journal.file_bytes.max(needed.next_multiple_of(block))
     }
+}
+
+fn is_due(at: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_none_or(|at| at <= now)
 }

@@ -15,7 +15,7 @@ pub struct Job(pub(super) Work);
 
 #[derive(Debug)]
 pub(super) enum Work {
-    Spare { maker: SpareMaker, len_bytes: u64 },
+    Spare { maker: SpareMaker, disk: Arc<dyn Disk>, len_bytes: u64, margin_bytes: u64 },
     Reserve { maker: SpareMaker, chunk: usize, len_bytes: u64 },
     Run(Box<RunWork>),
 }
@@ -38,7 +38,7 @@ pub struct JobDone(pub(super) Done);
 pub(super) enum Done {
     Spare(io::Result<SpareFile>),
     Reserve(io::Result<SpareFile>),
-    Run { start: Position, result: Result<(RunInfo, RunReader), RunJobError> },
+    Run { start: Position, result: Result<Box<(RunInfo, RunReader)>, RunJobError> },
 }
 
 /// Why a run was not written.
@@ -54,13 +54,28 @@ impl Job {
     /// Does the work.
     pub fn run(self) -> JobDone {
         JobDone(match self.0 {
-            Work::Spare { maker, len_bytes } => Done::Spare(maker.make(len_bytes)),
+            Work::Spare { maker, disk, len_bytes, margin_bytes } => {
+                Done::Spare(make_spare(&maker, &*disk, len_bytes, margin_bytes))
+            }
             Work::Reserve { maker, chunk, len_bytes } => Done::Reserve(
                 maker.begin_reserve(chunk, len_bytes).and_then(crate::journal::SpareWork::finish),
             ),
             Work::Run(work) => Done::Run { start: work.file.start, result: work.write() },
         })
     }
+}
+
+/// A spare file, if as much as `margin_bytes` stays free beside it.
+fn make_spare(
+    maker: &SpareMaker,
+    disk: &dyn Disk,
+    len_bytes: u64,
+    margin_bytes: u64,
+) -> io::Result<SpareFile> {
+    if disk.free_bytes()? < len_bytes.saturating_add(margin_bytes) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    maker.make(len_bytes)
 }
 
 impl JobDone {
@@ -83,7 +98,7 @@ impl RunWork {
             && self.frozen.heads.is_empty()
     }
 
-    fn write(&self) -> Result<(RunInfo, RunReader), RunJobError> {
+    fn write(&self) -> Result<Box<(RunInfo, RunReader)>, RunJobError> {
         let input = RunInput {
             journal: self.journal,
             start: self.file.start,
@@ -98,6 +113,6 @@ impl RunWork {
         };
         let info = RunWriter::write(&*self.disk, input)?;
         let reader = RunReader::open(&*self.disk, self.journal, &info)?;
-        Ok((info, reader))
+        Ok(Box::new((info, reader)))
     }
 }

@@ -22,12 +22,14 @@ mod operation;
 mod options;
 mod retention;
 mod stage;
+mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::Refusal;
 use takt_protocol::words::{BatchNumber, ProducerId, Timestamp, TopicName};
 
 use crate::disk::Disk;
@@ -45,9 +47,10 @@ pub use commit::PendingCommit;
 pub use error::{OpenError, StoreError};
 pub use job::{Job, JobDone};
 pub use operation::{
-    Answer, MirrorEnd, MirrorPoint, MirrorTopic, Operation, ProducerOpened, Refusal, Staged,
+    Answer, MirrorEnd, MirrorPoint, MirrorTopic, Operation, ProducerOpened, Staged,
 };
 pub use options::{OpenReport, StoreOptions};
+pub use verify::{RunReport, verify_runs};
 
 /// How long a transient producer is known after its session has ended.
 const TRANSIENT_KEPT_US: i64 = 60 * 60 * 1_000_000;
@@ -103,7 +106,7 @@ impl<T> Store<T> {
         self.filling
             .as_ref()
             .filter(|filling| !filling.is_empty())
-            .map_or(0, |filling| filling.padded_len())
+            .map_or(0, CommitBuilder::padded_len)
     }
 
     /// Which batches of own partitions the uplink has had acknowledged: those behind are held.
@@ -208,8 +211,12 @@ impl<T> Store<T> {
             }
         }
         let mut directory = self.view.directory_mut();
-        partitions.into_iter().for_each(|partition| directory.put_partition(partition));
-        topics.into_iter().for_each(|(topic, slots)| directory.add_topic(topic, slots));
+        for partition in partitions {
+            directory.put_partition(partition);
+        }
+        for (topic, slots) in topics {
+            directory.add_topic(topic, slots);
+        }
         for (name, cursor) in cursors {
             match cursor {
                 Some(cursor) => directory.cursors.insert(name, cursor),

@@ -88,7 +88,8 @@ impl<T> Store<T> {
         }
         let (manifest, ends) = manifest_at_end(&scan, &state, at)?;
         check_files(&scan, &manifest)?;
-        let Loaded { readers, upto, rebuilt } = load_runs(&*disk, &scan, &mut state, &manifest)?;
+        let Loaded { readers, upto, rebuilt } =
+            load_runs(&*disk, &scan, &mut state, &manifest, &ends)?;
         let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));
 
         let catalog = Catalog::new(upto);
@@ -207,11 +208,11 @@ impl Parts {
     }
 }
 
-type SealedFiles = BTreeMap<Position, SealedFile>;
+pub(super) type SealedFiles = BTreeMap<Position, SealedFile>;
 
 /// The sealed files as the journal's end knows them: those of the snapshot, and what entries
 /// behind it add and drop. The second map has those that were dropped behind the snapshot, too.
-fn manifest_at_end(
+pub(super) fn manifest_at_end(
     scan: &Scan,
     state: &State,
     at: Position,
@@ -262,7 +263,7 @@ fn manifest_at_end(
 }
 
 /// Every file that holds records must be there.
-fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), OpenError> {
+pub(super) fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), OpenError> {
     let there: Vec<Position> = scan.files().iter().map(|file| file.start).collect();
     for file in manifest.values().filter(|file| !file.slots.is_empty()) {
         if there.binary_search(&file.start).is_err() {
@@ -286,14 +287,11 @@ fn load_runs(
     scan: &Scan,
     state: &mut State,
     manifest: &SealedFiles,
+    ends: &SealedFiles,
 ) -> Result<Loaded, OpenError> {
-    let runs_upto = manifest.values().map(|file| file.end).max();
-    let upto = runs_upto.unwrap_or(state.control.manifest.runs_upto);
-    let mut loaded = Loaded {
-        readers: Vec::new(),
-        upto: upto.max(state.control.manifest.runs_upto),
-        rebuilt: 0,
-    };
+    let runs_upto = ends.values().map(|file| file.end).max().unwrap_or_default();
+    let upto = runs_upto.max(state.control.manifest.runs_upto);
+    let mut loaded = Loaded { readers: Vec::new(), upto, rebuilt: 0 };
     for (index, file) in manifest.values().enumerate() {
         let Some(info) = &file.run else { continue };
         let reader = RunReader::open(disk, scan.id(), info).and_then(|reader| {
@@ -304,8 +302,12 @@ fn load_runs(
         });
         match reader {
             Ok((reader, keys, heads)) => {
-                keys.into_iter().for_each(|key| state.tables.load_key(key));
-                heads.into_iter().for_each(|head| state.tables.load_head(head));
+                for key in keys {
+                    state.tables.load_key(key);
+                }
+                for head in heads {
+                    state.tables.load_head(head);
+                }
                 loaded.readers.push(reader);
             }
             Err(error) if file.is_dropped() => return Err(OpenError::Run(error)),
@@ -416,13 +418,15 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Runs of replayed files that the manifest names: they are there, or are made again.
+/// Runs of replayed files that the manifest names: they are there, or are made again. Those behind
+/// one that is made again are made again too: the catalog wants them in their order.
 fn name_known(
     disk: &Arc<dyn Disk>,
     state: &State,
     catalog: &Catalog,
     unwritten: &mut Vec<Unwritten>,
 ) {
+    let mut behind = false;
     unwritten.retain_mut(|file| {
         let Some(known) = state.control.manifest.files.get(&file.work.file.start) else {
             return true;
@@ -434,14 +438,10 @@ fn name_known(
         let reader = RunReader::open(&**disk, file.work.journal, info)
             .and_then(|reader| reader.verify().map(|()| reader));
         match reader {
-            Ok(reader) => {
-                catalog.sealed(reader);
-                false
-            }
-            Err(_) => {
-                file.named = true;
-                true
-            }
+            Ok(reader) if !behind => catalog.sealed(reader),
+            Ok(_) | Err(_) => behind = true,
         }
+        file.named = behind;
+        behind
     });
 }

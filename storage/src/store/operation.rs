@@ -1,7 +1,8 @@
 //! What the store is asked to do, and what it answers.
 
 use takt_protocol::batch::{Batch, StoredBatch};
-use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::Refusal;
+use takt_protocol::session::producer::KeptReceipt;
 use takt_protocol::words::{
     BatchNumber, CursorName, Epoch, JournalId, NodeName, Offset, PartitionChain, PartitionNumber,
     ProducerId, Sequence, TopicName,
@@ -100,29 +101,6 @@ pub enum Operation {
     },
 }
 
-/// Why an operation was refused. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {detail}")]
-pub struct Refusal {
-    /// What the peer is told.
-    pub code: ErrorCode,
-    /// For a person.
-    pub detail: String,
-    /// The sequence from which a producer must send (again).
-    pub expected: Option<Sequence>,
-}
-
-impl Refusal {
-    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), expected: None }
-    }
-
-    pub(crate) fn expecting(mut self, sequence: Sequence) -> Self {
-        self.expected = Some(sequence);
-        self
-    }
-}
-
 /// What a producer learns when its incarnation begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerOpened {
@@ -133,7 +111,7 @@ pub struct ProducerOpened {
     /// The topic's partitions.
     pub partitions: u16,
     /// The last receipts, at most 64, oldest first.
-    pub kept: Vec<BatchReceipt>,
+    pub kept: Vec<KeptReceipt>,
 }
 
 /// Where a mirror ends.

@@ -2,11 +2,13 @@
 
 use takt_protocol::batch::StoredBatch;
 use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::Refusal;
+use takt_protocol::session::producer::KeptReceipt;
 use takt_protocol::words::{
     CursorName, Epoch, JournalId, NodeName, Offset, ProducerId, Sequence, Timestamp, TopicName,
 };
 
-use super::{Answer, MirrorEnd, MirrorTopic, Operation, ProducerOpened, Refusal, Staged, Store};
+use super::{Answer, MirrorEnd, MirrorTopic, Operation, ProducerOpened, Staged, Store};
 use super::{TRANSIENT_KEPT_US, stopping};
 use crate::entry::{Entry, TopicSettings};
 use crate::journal::layout::{COMMIT_HEADER, ENTRY_HEADER};
@@ -139,8 +141,9 @@ impl<T> Store<T> {
                 Plan::Answer(Answer::Refused(refusal))
             }
             Judged::Fresh { receipt, .. } if self.full => {
-                let refusal = Refusal::new(ErrorCode::Full, "no journal file can be made");
-                let refusal = refusal.expecting(receipt.first_sequence);
+                let first = receipt.first_sequence;
+                let refusal =
+                    Refusal::resend(ErrorCode::Full, "no journal file can be made", first);
                 Plan::Answer(Answer::Refused(refusal))
             }
             Judged::Fresh { entry, receipt, tally } => {
@@ -195,7 +198,8 @@ impl<T> Store<T> {
         };
         let last_sequence = known.map_or(Sequence::new(0), |known| known.last);
         let kept = known.map_or_else(Vec::new, |known| {
-            known.kept.iter().map(|kept| kept.receipt.clone()).collect()
+            let kept = known.kept.iter();
+            kept.map(|k| KeptReceipt { crc: k.crc, receipt: k.receipt.clone() }).collect()
         });
         let opened = ProducerOpened { epoch, last_sequence, partitions: settings.partitions, kept };
         let at = self.state.control.append_time.max(now);
@@ -246,11 +250,13 @@ impl<T> Store<T> {
         if self.has_entries() || self.can_begin() {
             return None;
         }
-        let refusal = Refusal::new(ErrorCode::Full, "the reserve for a full disk is used up");
+        let detail = "the reserve for a full disk is used up";
+        let refusal = Refusal::new(ErrorCode::Full, detail);
         Some(match operation {
             Operation::Mirror { .. } => Answer::Full,
             Operation::Publish { batch, .. } => {
-                Answer::Refused(refusal.expecting(batch.header().first_sequence))
+                let first = batch.header().first_sequence;
+                Answer::Refused(Refusal::resend(ErrorCode::Full, detail, first))
             }
             Operation::CreateTopic { .. }
             | Operation::OpenProducer { .. }
