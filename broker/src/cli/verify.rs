@@ -1,5 +1,6 @@
 //! `takt verify`
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use clap::Args;
 use serde::Serialize;
 use takt_storage::disk::{Disk, RealDisk};
 use takt_storage::journal::verify;
+use takt_storage::store::verify_runs;
 
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, with_causes};
 use super::output::{Cell, Column, Output, Style, Table, Tone, count, json_line, size};
 
 #[derive(Debug, Args)]
@@ -22,7 +24,8 @@ pub(super) struct VerifyArgs {
 #[derive(Serialize)]
 struct Found {
     file: String,
-    commits: u64,
+    /// Of a file of the journal.
+    commits: Option<u64>,
     bytes: u64,
     damage: Option<String>,
 }
@@ -37,19 +40,51 @@ pub(super) fn run(args: &VerifyArgs, output: Output) -> Result<Outcome, Failure>
     let disk = RealDisk::open(&args.dir).map_err(|error| failed(&error))?;
     let _lock = disk.lock().map_err(|error| failed(&error).hint("stop the node first"))?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    let reports = verify(&disk).map_err(|error| failed(&super::outcome::with_causes(&error)))?;
-    let found: Vec<Found> = reports
+    let reports = verify(&disk).map_err(|error| failed(&with_causes(&error)))?;
+    let mut found: Vec<Found> = reports
         .into_iter()
         .map(|report| Found {
             file: report.name,
-            commits: report.commits,
+            commits: Some(report.commits),
             bytes: report.bytes,
             damage: report.damage.map(|damage| damage.to_string()),
         })
         .collect();
+    let is_damaged = |found: &[Found]| found.iter().any(|file| file.damage.is_some());
+    // Which runs there must be is known from a journal that is whole.
+    if is_damaged(&found) {
+        eprintln!("takt: the journal is damaged, so runs are not looked at");
+    } else {
+        match runs(&disk) {
+            Ok(runs) => found.extend(runs),
+            // Such as a file of the journal that is missing.
+            Err(error) => found.push(Found {
+                file: "journal".to_owned(),
+                commits: None,
+                bytes: 0,
+                damage: Some(error),
+            }),
+        }
+    }
     show(&found, output)?;
-    let damaged = found.iter().any(|file| file.damage.is_some());
-    Ok(if damaged { Outcome::Look } else { Outcome::Done })
+    Ok(if is_damaged(&found) { Outcome::Look } else { Outcome::Done })
+}
+
+/// The runs that the journal names.
+fn runs(disk: &Arc<dyn Disk>) -> Result<Vec<Found>, String> {
+    let reports = verify_runs(disk).map_err(|error| with_causes(&error))?;
+    let lens: BTreeMap<String, u64> =
+        disk.list().map_err(|error| error.to_string())?.into_iter().collect();
+    let found = reports.into_iter().map(|report| {
+        let file = report.info.name();
+        Found {
+            commits: None,
+            bytes: lens.get(&file).copied().unwrap_or(0),
+            damage: report.damage.map(|damage| with_causes(&damage)),
+            file,
+        }
+    });
+    Ok(found.collect())
 }
 
 fn show(found: &[Found], output: Output) -> io::Result<()> {
@@ -68,7 +103,8 @@ fn show(found: &[Found], output: Output) -> io::Result<()> {
             None => Cell::from("whole").tone(Tone::Good),
             Some(damage) => Cell::from(damage.as_str()).tone(Tone::Bad),
         };
-        let [commits, bytes] = [count(file.commits), size(file.bytes)];
+        let commits = file.commits.map_or(String::new(), count);
+        let bytes = size(file.bytes);
         table.push([file.file.as_str().into(), commits.into(), bytes.into(), state]);
     }
     table.write(&mut out, Style::stdout())?;
