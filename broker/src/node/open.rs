@@ -1,6 +1,6 @@
 //! Opening a node: lock, recover, start the threads, listen, dial.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -103,6 +103,10 @@ impl Node {
         let view = store.view().clone();
         let (writer, threads) = writer::start(store, options.mark_after)
             .map_err(NodeOpenError::Thread)?;
+        if options.network.as_ref().is_none_or(|network| network.upstream.is_none()) {
+            // Nobody mirrors this node, so nobody holds its retention back.
+            writer.hold_for_uplink(Some(BTreeMap::new()));
+        }
         let (stop, stopping) = watch::channel(false);
         let inner = Arc::new(Inner {
             name: options.name.clone(),
