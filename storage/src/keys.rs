@@ -187,7 +187,9 @@ mod tests {
 
     fn hashes(events: &[Event], topic: &str) -> KeyHashes {
         let mut builder = BatchBuilder::new(Compression::None);
-        events.iter().for_each(|event| builder.push(event).unwrap());
+        for event in events {
+            builder.push(event).unwrap();
+        }
         let bytes = builder.finish(PartitionNumber::new(0), Sequence::new(1)).unwrap();
         let batch = Batch::take(&mut Chunks::from(bytes)).unwrap();
         let mut out = KeyHashes::default();

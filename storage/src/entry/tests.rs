@@ -11,7 +11,7 @@ use takt_protocol::words::{BatchNumber, PartitionChain, PartitionNumber, Sequenc
 use super::*;
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn stored() -> StoredBatch {

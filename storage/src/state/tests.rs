@@ -50,7 +50,7 @@ const GOLDEN: &[&str] = &[
 #[test]
 fn a_snapshot_has_these_bytes_for_ever() {
     let bytes = folded().snapshot();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(hex, GOLDEN.concat());
     let back = State::restore(&bytes, Position::new(4096), 10).unwrap();
     assert_eq!(back.control, folded().control);

@@ -12,7 +12,7 @@ fn events(index: u64) -> Vec<Event> {
     let order = format!("o{}", index % 3);
     // Every fourth batch repeats the record of two before, and brings one of its own.
     let id = if index % 4 == 3 { index - 2 } else { index };
-    let repeated = format!("{}", id);
+    let repeated = id.to_string();
     let order_of = |index: u64| format!("o{}", index % 3);
     let data_of = |index: u64| "d".repeat(1_500 + usize::try_from(index % 7).unwrap() * 300);
     vec![

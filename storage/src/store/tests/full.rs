@@ -15,10 +15,11 @@ fn a_full_disk_refuses_publishing_serves_cursors_and_recovers() {
     let refusal = loop {
         assert!(first < 1_000, "the disk fills");
         let id = format!("e{first}");
-        match world.publish(1, first, &[event(&id, "x", &data)]) {
-            Answer::Receipt(_) => first += 1,
-            other => break refused(other),
+        let answer = world.publish(1, first, &[event(&id, "x", &data)]);
+        if !matches!(answer, Answer::Receipt(_)) {
+            break refused(answer);
         }
+        first += 1;
         world.now += 1_100_000;
         world.jobs();
     };

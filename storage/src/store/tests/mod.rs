@@ -90,7 +90,9 @@ pub(super) fn event(id: &str, order: &str, data: &str) -> Event {
 
 pub(super) fn batch(events: &[Event], first: u64) -> Batch {
     let mut builder = BatchBuilder::new(Compression::None);
-    events.iter().for_each(|event| builder.push(event).unwrap());
+    for event in events {
+        builder.push(event).unwrap();
+    }
     let bytes = builder.finish(PartitionNumber::new(0), Sequence::new(first)).unwrap();
     Batch::take(&mut Chunks::from(bytes)).unwrap()
 }
@@ -100,17 +102,13 @@ pub(super) fn verdicts(receipt: &BatchReceipt) -> Vec<Verdict> {
 }
 
 pub(super) fn receipt(answer: Answer) -> BatchReceipt {
-    match answer {
-        Answer::Receipt(receipt) => receipt,
-        other => panic!("no receipt: {other:?}"),
-    }
+    let Answer::Receipt(receipt) = answer else { panic!("no receipt: {answer:?}") };
+    receipt
 }
 
 pub(super) fn refused(answer: Answer) -> Refusal {
-    match answer {
-        Answer::Refused(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
+    let Answer::Refused(refusal) = answer else { panic!("not refused: {answer:?}") };
+    refusal
 }
 
 pub(super) fn open(
@@ -156,8 +154,7 @@ impl World {
         for _ in 0..20 {
             let now = self.now();
             match self.store.stage(operation, 7, now) {
-                Ok(Staged::Answered(7, answer)) => return Some(answer),
-                Ok(Staged::Answered(..)) => unreachable!("one ticket is out"),
+                Ok(Staged::Answered(_, answer)) => return Some(answer),
                 Ok(Staged::Held) => {
                     for _ in 0..20 {
                         let answers = self.sync()?;
@@ -167,8 +164,7 @@ impl World {
                     }
                     panic!("a held answer comes");
                 }
-                Err((back, 7)) => operation = back,
-                Err(_) => unreachable!("one ticket is out"),
+                Err((back, _)) => operation = back,
             }
             self.sync()?;
         }
@@ -232,10 +228,9 @@ impl World {
 
     pub(super) fn open_producer(&mut self, name: &str, in_topic: &str) -> ProducerOpened {
         let (producer, topic) = (producer(name), topic(in_topic));
-        match self.run(Operation::OpenProducer { producer, topic, transient: false }) {
-            Answer::ProducerOpened(opened) => opened,
-            other => panic!("{other:?}"),
-        }
+        let answer = self.run(Operation::OpenProducer { producer, topic, transient: false });
+        let Answer::ProducerOpened(opened) = answer else { panic!("not opened: {answer:?}") };
+        opened
     }
 
     pub(super) fn publication(&self, who: &str, epoch: u64, batch: Batch) -> Operation {

@@ -20,10 +20,10 @@ struct Model {
 impl Model {
     fn judge(&mut self, records: &[(u8, u8, u8)]) -> Vec<Verdict> {
         self.last += records.len() as u64;
-        records.iter().map(|record| self.judge_one(record)).collect()
+        records.iter().map(|record| self.judge_one(*record)).collect()
     }
 
-    fn judge_one(&mut self, record: &(u8, u8, u8)) -> Verdict {
+    fn judge_one(&mut self, record: (u8, u8, u8)) -> Verdict {
         let (id, order, data) = texts(record);
         let content = format!("{order}/{data}");
         let place =
@@ -52,7 +52,7 @@ impl Model {
     }
 }
 
-fn texts(&(id, order, data): &(u8, u8, u8)) -> (String, String, String) {
+fn texts((id, order, data): (u8, u8, u8)) -> (String, String, String) {
     let text = |prefix: &str, n: u8| if n == 0 { String::new() } else { format!("{prefix}{n}") };
     (text("i", id), text("o", order), text("d", data))
 }
@@ -92,7 +92,7 @@ proptest! {
                     let events: Vec<Event> = records
                         .iter()
                         .map(|record| {
-                            let (id, order, data) = texts(record);
+                            let (id, order, data) = texts(*record);
                             event(&id, &order, &data)
                         })
                         .collect();
