@@ -26,3 +26,8 @@ pub mod node;
 mod serve;
 mod uplink;
 mod writer;
+
+/// The examples of the README are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -5,10 +5,10 @@ use takt_client::{Event, OrderKey, Receipt, Start};
 use takt_storage::entry::TopicSettings;
 
 fn options(dir: &std::path::Path) -> NodeOptions {
-    let mut options = NodeOptions::embedded("munich", dir).unwrap();
+    let mut options = NodeOptions::embedded("munich", dir).expect("a name");
     options.journal.file_bytes = 4 << 20;
     options.journal.reserve_chunk_bytes = 2 << 20;
-    options.topics = vec![("production".parse().unwrap(), TopicSettings::default())];
+    options.topics = vec![("production".parse().expect("a name"), TopicSettings::default())];
     options
 }
 
@@ -17,7 +17,7 @@ fn event(id: usize, order: usize) -> Event {
         id: id.to_string(),
         source: "//acme/munich/mes".into(),
         kind: "mfg.operation.confirmed.v1".into(),
-        order_key: Some(OrderKey::new(&format!("PO-{order}")).unwrap()),
+        order_key: Some(OrderKey::new(&format!("PO-{order}")).expect("a key")),
         data: format!("{{\"number\":{id}}}").into_bytes().into(),
         ..Event::default()
     }

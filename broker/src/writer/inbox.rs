@@ -2,7 +2,7 @@
 //! before them.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A queue with a fast lane. Its bound is its users': each request holds a permit of the node's
@@ -25,8 +25,6 @@ struct State<R, N> {
 pub(super) struct Taken<R, N> {
     pub requests: VecDeque<R>,
     pub notices: VecDeque<N>,
-    /// Nothing came within the time.
-    pub timed_out: bool,
 }
 
 /// The writer is gone; the request is given back.
@@ -70,17 +68,14 @@ impl<R, N> Inbox<R, N> {
             state.notices.is_empty() && (!want_requests || state.requests.is_empty())
         };
         let waited = self.arrived.wait_timeout_while(state, timeout, waiting);
-        let (mut state, result) = match waited {
-            Ok(pair) => pair,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let notices = std::mem::take(&mut state.notices);
         let requests = if want_requests {
             std::mem::take(&mut state.requests)
         } else {
             VecDeque::new()
         };
-        Taken { requests, notices, timed_out: result.timed_out() }
+        Taken { requests, notices }
     }
 
     /// Refuses requests from now on and gives back those that wait.
@@ -92,7 +87,7 @@ impl<R, N> Inbox<R, N> {
 
     /// A holder that panicked has left whole values behind: every change is one call.
     fn lock(&self) -> MutexGuard<'_, State<R, N>> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +104,7 @@ mod tests {
         assert!(taken.requests.is_empty() && taken.notices == ["synced"]);
         let taken = inbox.take(true, Duration::ZERO);
         assert_eq!(taken.requests, [1]);
-        assert!(inbox.take(true, Duration::ZERO).timed_out);
+        assert!(inbox.take(true, Duration::ZERO).requests.is_empty());
     }
 
     #[test]
