@@ -7,8 +7,11 @@ use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 /// A connection without any packet for this long is dead.
 const IDLE: Duration = Duration::from_secs(30);
-/// The dialing side says something at least this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// The dialing side says something at least this often. A node that was restarted answers to that
+/// only, where the dialing side has nothing else to say: so long may a producer that waits for a
+/// receipt take to notice.
+const KEEP_ALIVE_LOCAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_LINK: Duration = Duration::from_secs(10);
 /// The smallest datagram that QUIC allows, where each path begins.
 const MTU_BYTES_MIN: u16 = 1_200;
 /// The largest datagram that is tried: it fits Ethernet with room for a tunnel.
@@ -51,12 +54,22 @@ impl Transport {
         }
     }
 
-    /// Bytes that this side keeps until the peer has acknowledged them.
+    /// Bytes that this side keeps until the peer has acknowledged them. A listening node keeps
+    /// little for each, at the hub too: its readers may be many and slow, and what it says on a
+    /// link is acknowledgements.
     fn send_window(self, side: Side) -> u32 {
         match (self, side) {
-            (Self::LocalClient, Side::Listening) => MIB,
+            (Self::LocalClient | Self::Link, Side::Listening) => MIB,
             (Self::LocalClient, Side::Dialing) => 8 * MIB,
-            (Self::Link, Side::Listening | Side::Dialing) => 16 * MIB,
+            (Self::Link, Side::Dialing) => 16 * MIB,
+        }
+    }
+
+    /// How often the dialing side says something.
+    fn keep_alive(self) -> Duration {
+        match self {
+            Self::LocalClient => KEEP_ALIVE_LOCAL,
+            Self::Link => KEEP_ALIVE_LINK,
         }
     }
 
@@ -81,7 +94,7 @@ impl Transport {
             .send_window(u64::from(self.send_window(side)))
             .datagram_receive_buffer_size(None)
             .max_idle_timeout(Some(idle()))
-            .keep_alive_interval((side == Side::Dialing).then_some(KEEP_ALIVE))
+            .keep_alive_interval((side == Side::Dialing).then_some(self.keep_alive()))
             .min_mtu(MTU_BYTES_MIN)
             .initial_mtu(MTU_BYTES_MIN)
             .mtu_discovery_config(Some(discovery));
@@ -93,4 +106,4 @@ fn idle() -> IdleTimeout {
     IdleTimeout::try_from(IDLE).expect("30 s is far below the largest idle timeout")
 }
 
-const _: () = assert!(KEEP_ALIVE.as_secs() * 2 < IDLE.as_secs(), "two may be lost");
+const _: () = assert!(KEEP_ALIVE_LINK.as_secs() * 2 < IDLE.as_secs(), "two may be lost");
