@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use takt_client::{Client, ClientOptions, Event, Producer, PublishError, Receipt, ReceiptFuture};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +26,15 @@ enum Command {
     Send { events: Vec<Event>, answers: oneshot::Sender<Vec<Receipt>> },
 }
 
+/// How fast the log plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// When it has begun; later than it has where it was held up.
+    pub begin: Instant,
+    /// Reports that are due later wait.
+    pub until: Duration,
+}
+
 /// A running adapter. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Adapter {
@@ -41,18 +51,18 @@ impl Drop for Adapter {
 }
 
 impl Adapter {
-    /// Starts to play `lines` to the node that `context` leads to. Dues count from `begin`.
+    /// Starts to play `lines` to the node that `context` leads to.
     pub fn start(
         plant: &'static str,
         context: PathBuf,
         lines: Vec<Line>,
-        begin: Instant,
+        pace: watch::Receiver<Pace>,
     ) -> Result<Self, DemoError> {
         let tally = Arc::new(Tally::default());
         let (commands, orders) = mpsc::unbounded_channel();
         let session = Session::open(plant, &context, &tally, lines.len(), None)?;
         let player =
-            Player { plant, context, begin, next: 0, session, tally: Arc::clone(&tally), lines };
+            Player { plant, context, pace, next: 0, session, tally: Arc::clone(&tally), lines };
         let task = tokio::spawn(player.play(orders));
         Ok(Self { plant, commands, tally, task })
     }
@@ -183,7 +193,7 @@ struct Player {
     plant: &'static str,
     context: PathBuf,
     lines: Vec<Line>,
-    begin: Instant,
+    pace: watch::Receiver<Pace>,
     /// The report that comes next.
     next: usize,
     session: Session,
@@ -193,7 +203,9 @@ struct Player {
 impl Player {
     async fn play(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
-            let due = self.lines.get(self.next).map(|line| self.begin + line.due);
+            let pace = *self.pace.borrow_and_update();
+            let due =
+                self.lines.get(self.next).map(|line| line.due).filter(|due| *due <= pace.until);
             let has_room = self.tally.counts().unacked() < WINDOW;
             let played = tokio::select! {
                 biased;
@@ -204,9 +216,11 @@ impl Player {
                 () = self.tally.until(|c| c.unacked() < WINDOW), if due.is_some() && !has_room => {
                     Ok(())
                 }
-                () = sleep_until(due.unwrap_or(self.begin)), if due.is_some() && has_room => {
+                () = sleep_until(pace.begin + due.unwrap_or_default()), if due.is_some() && has_room => {
                     self.send_next().await
                 }
+                // The sender lives as long as the play.
+                _ = self.pace.changed() => Ok(()),
             };
             if let Err(why) = played {
                 self.tally.fail(why);

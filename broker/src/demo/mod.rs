@@ -20,7 +20,7 @@ mod read;
 mod report;
 mod show;
 mod tally;
-mod wan;
+pub mod wan;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -54,8 +54,8 @@ pub enum Act {
 pub fn acts() -> [(Duration, Act); 7] {
     let cut = Duration::from_secs;
     [
-        (2_500, Act::RestartAdapter { plant: LYON }),
-        (4_500, Act::KillPlant { plant: MUNICH }),
+        (3_500, Act::RestartAdapter { plant: LYON }),
+        (5_000, Act::KillPlant { plant: MUNICH }),
         (8_000, Act::CutAndKillHub { plants: &[MUNICH, LYON], cut: cut(3) }),
         (14_000, Act::KillPlant { plant: LYON }),
         (16_500, Act::SendHourAgain { plant: MUNICH }),
