@@ -25,7 +25,7 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// How long a dial may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// A diverged link is tried again so rarely: only an operator can mend it.
-const DIVERGED_PAUSE: Duration = Duration::from_secs(60);
+const DIVERGED_PAUSE: Duration = Duration::from_mins(1);
 /// How much is read at a time; one batch may be more.
 const READ_BYTES: usize = 512 << 10;
 
@@ -138,7 +138,8 @@ async fn dial(
     )
     .map_err(|e| e.to_string())?;
     let endpoint = tls::dialer(address).map_err(|e| e.to_string())?;
-    let connecting = endpoint.connect_with(config, address, tls::SERVER_NAME).map_err(|e| e.to_string())?;
+    let connecting =
+        endpoint.connect_with(config, address, tls::SERVER_NAME).map_err(|e| e.to_string())?;
     let connection = match tokio::time::timeout(DIAL_DEADLINE, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
@@ -253,7 +254,9 @@ impl<'a> Link<'a> {
                 Ok(())
             }
             MirrorOriginEvent::Diverged(detail) => Err(End::Diverged(detail)),
-            MirrorOriginEvent::Interrupted(refusal) | MirrorOriginEvent::Closed(refusal) => Err(End::Lost(refusal.to_string())),
+            MirrorOriginEvent::Interrupted(refusal) | MirrorOriginEvent::Closed(refusal) => {
+                Err(End::Lost(refusal.to_string()))
+            }
         }
     }
 

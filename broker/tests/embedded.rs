@@ -1,7 +1,7 @@
 //! A broker inside this process: the whole way of an event without a network.
 
 use takt_broker::node::{Node, NodeOptions};
-use takt_client::{Event, OrderKey, Receipt, Start};
+use takt_client::{Event, OrderKey, OrderSequence, Receipt, Start};
 use takt_storage::entry::TopicSettings;
 
 fn options(dir: &std::path::Path) -> NodeOptions {
@@ -12,7 +12,7 @@ fn options(dir: &std::path::Path) -> NodeOptions {
     options
 }
 
-fn event(id: usize, order: usize) -> Event {
+fn event(id: u64, order: u64) -> Event {
     Event {
         id: id.to_string(),
         source: "//acme/munich/mes".into(),
@@ -45,11 +45,11 @@ async fn events_are_stored_once_and_read_in_order_after_a_restart() {
     let node = Node::open(options(dir.path())).await.unwrap();
     let client = node.client();
     let mut consumer = client.consumer("production").from(Start::Earliest).build().unwrap();
-    for id in 0..100 {
+    for id in 0..100_u64 {
         let delivered = consumer.next().await.unwrap().unwrap();
         assert_eq!(delivered.event.id, id.to_string());
-        assert_eq!(delivered.offset.get(), id as u64);
-        assert_eq!(delivered.order_sequence.map(|s| s.get()), Some(id as u64 / 7 + 1));
+        assert_eq!(delivered.offset.get(), id);
+        assert_eq!(delivered.order_sequence.map(OrderSequence::get), Some(id / 7 + 1));
     }
     let producer = client.producer("production").name("mes").build().unwrap();
     let receipt = producer.send(event(100, 2)).await.unwrap().await.unwrap();

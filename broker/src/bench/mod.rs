@@ -22,6 +22,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::output::Output;
+
 pub use error::BenchError;
 
 /// What to measure.
@@ -121,8 +123,11 @@ impl PublishArgs {
 ///
 /// # Errors
 /// [`BenchError`], also where the node did not hold what it had acknowledged.
-pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+pub async fn run(args: BenchArgs, output: Output) -> Result<(), BenchError> {
     match args.kind {
-        Kind::Publish(args) => publish::run(&args).await,
+        Kind::Publish(mut args) => {
+            args.json |= output == Output::Json;
+            publish::run(&args).await
+        }
     }
 }

@@ -131,7 +131,7 @@ async fn run(common: Common, command: Command) -> ExitCode {
         Command::Verify(args) => verify::run(&args, output),
         Command::Demo(args) => return crate::demo::run(args).await,
         Command::Bench(args) => {
-            crate::bench::run(args).await.map(|()| Outcome::Done).map_err(Failure::from)
+            crate::bench::run(args, output).await.map(|()| Outcome::Done).map_err(Failure::from)
         }
     })
 }

@@ -101,8 +101,8 @@ impl Node {
             }
         };
         let view = store.view().clone();
-        let (writer, threads) = writer::start(store, options.mark_after)
-            .map_err(NodeOpenError::Thread)?;
+        let (writer, threads) =
+            writer::start(store, options.mark_after).map_err(NodeOpenError::Thread)?;
         if options.network.as_ref().is_none_or(|network| network.upstream.is_none()) {
             // Nobody mirrors this node, so nobody holds its retention back.
             writer.hold_for_uplink(Some(BTreeMap::new()));
@@ -140,8 +140,7 @@ impl Node {
             tasks.push(tokio::spawn(listener::listen(Arc::clone(&inner), endpoint, domain)));
             if let Some(upstream) = network.upstream {
                 let (credentials, domain) = (network.credentials, network.trust_domain);
-                let uplink =
-                    crate::uplink::run(Arc::clone(&inner), upstream, credentials, domain);
+                let uplink = crate::uplink::run(Arc::clone(&inner), upstream, credentials, domain);
                 tasks.push(tokio::spawn(uplink));
             }
         }
@@ -162,10 +161,15 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
     let directory = |source| NodeOpenError::Directory { path: path(), source };
     let disk = Arc::new(RealDisk::open(&options.data_dir).map_err(directory)?);
     let started = Instant::now();
+    let mut waits = false;
     let lock = loop {
         match disk.lock() {
             Ok(lock) => break lock,
-            Err(LockError::DiskLocked { .. }) if started.elapsed() < options.open_deadline => {
+            Err(LockError::DiskLocked { path }) if started.elapsed() < options.open_deadline => {
+                if !waits {
+                    waits = true;
+                    tracing::info!(path = %path.display(), "waits for the data directory, which another process has");
+                }
                 std::thread::sleep(LOCK_RETRY);
             }
             Err(LockError::DiskLocked { .. }) => {

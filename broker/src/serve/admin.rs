@@ -18,7 +18,7 @@ use takt_storage::store::{Answer, Operation};
 use takt_storage::view::{Conflict, PartitionView, ReadError};
 
 use super::subscriber::set_cursor;
-use super::{Stream, convert, now, receive, refusal};
+use super::{Stream, convert, not_done, now, receive, refusal};
 use crate::access::Action;
 use crate::node::Inner;
 
@@ -63,16 +63,11 @@ struct Admin<'a> {
 }
 
 impl Admin<'_> {
-    async fn answer(
-        &self,
-        request: AdminAsk,
-    ) -> Result<AdminAnswer, Refusal> {
+    async fn answer(&self, request: AdminAsk) -> Result<AdminAnswer, Refusal> {
         use AdminAnswer as Response;
         use AdminAsk as Request;
-        let action = match &request {
-            Request::CreateTopic(_) | Request::SetCursor(_) => Action::Administer,
-            _ => Action::Consume,
-        };
+        let changes = matches!(request, Request::CreateTopic(_) | Request::SetCursor(_));
+        let action = if changes { Action::Administer } else { Action::Consume };
         self.node.allow(self.peer, action)?;
         Ok(match request {
             Request::CreateTopic(create) => Response::TopicCreated(self.create(&create).await?),
@@ -84,7 +79,7 @@ impl Admin<'_> {
             Request::ListConflicts(list) => Response::Conflicts(self.conflicts(list).await?),
             Request::ShowConflict(address) => {
                 Response::Conflict(Box::new(self.conflict(address).await?))
-            },
+            }
             Request::Status(_) => {
                 let node = Arc::clone(self.node);
                 Response::Status(blocking(move || Ok(node.status())).await?)
@@ -180,7 +175,9 @@ impl Admin<'_> {
         let name = CursorName::new(&set.name).map_err(bad)?;
         if set.remove {
             return match self.node.ask(Operation::RemoveCursor { name }).await {
-                Ok(Answer::CursorRemoved) => Ok(proto::CursorInfo { name: set.name, ..Default::default() }),
+                Ok(Answer::CursorRemoved) => {
+                    Ok(proto::CursorInfo { name: set.name, ..Default::default() })
+                }
                 other => Err(not_done(other)),
             };
         }
@@ -431,7 +428,7 @@ fn visible_index(batch: &StoredBatch, offset: Offset) -> Result<usize, Refusal> 
 fn order_sequence(batch: &StoredBatch, index: usize) -> u64 {
     match batch.verdicts().nth(index) {
         Some(Ok(Verdict::Visible { order_sequence: Some(sequence), .. })) => sequence.get(),
-        _ => 0,
+        Some(_) | None => 0,
     }
 }
 
@@ -463,12 +460,4 @@ fn read_failed(error: &ReadError) -> Refusal {
         ReadError::Corrupt(_) | ReadError::Io(_) | ReadError::Gone => ErrorCode::Internal,
     };
     refusal(code, error.to_string())
-}
-
-fn not_done(answer: Result<Answer, crate::writer::TicketError>) -> Refusal {
-    match answer {
-        Ok(Answer::Refused(refused)) => refused,
-        Ok(_) => refusal(ErrorCode::Internal, "an answer to another question"),
-        Err(stopped) => refusal(ErrorCode::Stopping, stopped.to_string()),
-    }
 }

@@ -11,13 +11,13 @@ use takt_protocol::session::mirror::{
     ChainPoint, MirrorEnd, MirrorTarget, MirrorTargetEvent, MirrorTopic,
 };
 use takt_protocol::words::{JournalId, NodeName, PartitionNumber, TopicName};
-use takt_storage::runs::Slot;
 use takt_storage::keys::KeyHashes;
+use takt_storage::runs::Slot;
 use takt_storage::store::{self, Answer, Operation};
 use tokio::sync::{mpsc, watch};
 
 use super::producer::budget;
-use super::{Stream, convert, now, receive, refusal};
+use super::{Stream, convert, not_done, now, receive, refusal};
 use crate::access::Action;
 use crate::clock::wall_now;
 use crate::node::{Inner, LinkState};
@@ -54,10 +54,10 @@ pub(super) async fn serve(
     let mut session = Session { node, peer, state, link: None, answers, in_flight };
     let mut frame = None;
     let result = loop {
-        if let Some(frame) = frame.take() {
-            if let Err(error) = session.state.handle_frame(now(), frame) {
-                break Err(error.to_string());
-            }
+        if let Some(frame) = frame.take()
+            && let Err(error) = session.state.handle_frame(now(), frame)
+        {
+            break Err(error.to_string());
         }
         while let Some(event) = session.state.poll_event() {
             session.on_event(event).await;
@@ -139,16 +139,11 @@ impl Session<'_> {
                 settings: convert::settings_from_wire(&topic.settings)?,
             });
         }
-        let operation = Operation::OpenMirror {
-            origin: origin.clone(),
-            journal,
-            topics: named.clone(),
-        };
+        let operation =
+            Operation::OpenMirror { origin: origin.clone(), journal, topics: named.clone() };
         let ends = match self.node.ask(operation).await {
             Ok(Answer::MirrorOpened(ends)) => ends,
-            Ok(Answer::Refused(refused)) => return Err(refused),
-            Ok(_) => return Err(refusal(ErrorCode::Full, "the hub's disk is full")),
-            Err(stopped) => return Err(refusal(ErrorCode::Stopping, stopped.to_string())),
+            other => return Err(not_done(other)),
         };
         let topics: Vec<TopicName> = named.into_iter().map(|topic| topic.name).collect();
         let mut slots = HashMap::new();
@@ -215,17 +210,14 @@ impl Session<'_> {
 
     fn on_answer(&mut self, ticket: u64, answer: Answer) {
         let bytes = self.in_flight.remove(&ticket).unwrap_or_default();
-        let stored = match answer {
-            Answer::Mirrored { end, .. } => {
-                if let Some(link) = &self.link {
-                    let now = wall_now();
-                    self.node.report_link(link.origin.as_str(), |l| l.last_ack = Some(now));
-                }
-                Ok(end.next_batch)
+        let stored = if let Answer::Mirrored { end, .. } = answer {
+            if let Some(link) = &self.link {
+                let now = wall_now();
+                self.node.report_link(link.origin.as_str(), |l| l.last_ack = Some(now));
             }
-            Answer::Full => Err(refusal(ErrorCode::Full, "the hub's disk is full")),
-            Answer::Refused(refused) => Err(refused),
-            _ => Err(refusal(ErrorCode::Internal, "an answer to another question")),
+            Ok(end.next_batch)
+        } else {
+            Err(not_done(Ok(answer)))
         };
         if let Err(refused) = &stored {
             self.report_refused(refused);
@@ -238,10 +230,8 @@ impl Session<'_> {
         let name = self.peer.plant().unwrap_or("unknown");
         tracing::warn!(peer = %self.peer, code = ?refused.code, detail = refused.detail, "link refused");
         self.node.report_link(name, |link| {
-            link.state = match refused.code {
-                ErrorCode::Diverged => LinkState::Diverged,
-                _ => LinkState::Down,
-            };
+            let diverged = refused.code == ErrorCode::Diverged;
+            link.state = if diverged { LinkState::Diverged } else { LinkState::Down };
             link.detail.clone_from(&refused.detail);
         });
     }
@@ -259,4 +249,3 @@ impl Session<'_> {
         });
     }
 }
-

@@ -18,9 +18,11 @@ use takt_client::transport::{FrameStream, RecvHalf, SendHalf, TransportError};
 use takt_protocol::codes::ErrorCode;
 use takt_protocol::session::{Refusal, StreamKind, accept, refusal_frame};
 use takt_protocol::wire::{Frame, OutFrame};
+use takt_storage::store::Answer;
 
 use crate::access::{Action, is_allowed};
 use crate::node::Inner;
+use crate::writer::TicketError;
 
 /// How long a peer may take to read the last frames of a stream that ends.
 const END_DEADLINE: Duration = Duration::from_secs(2);
@@ -43,6 +45,19 @@ pub(crate) fn refusal(code: ErrorCode, detail: impl Into<String>) -> Refusal {
     Refusal::new(code, detail)
 }
 
+/// Why the store did not do what it was asked to.
+fn not_done(answer: Result<Answer, TicketError>) -> Refusal {
+    match answer {
+        Ok(Answer::Refused(refused)) => refused,
+        Ok(Answer::Full) => refusal(ErrorCode::Full, "the node's disk is full"),
+        Ok(answer) => {
+            tracing::error!(?answer, "the store has answered another question");
+            refusal(ErrorCode::Internal, "the store has answered another question")
+        }
+        Err(stopped) => refusal(ErrorCode::Stopping, stopped.to_string()),
+    }
+}
+
 /// The monotonic clock, for the sessions' timers.
 pub(crate) fn now() -> Instant {
     Instant::now()
@@ -55,7 +70,8 @@ pub(crate) async fn serve(node: Arc<Inner>, peer: Identity, stream: FrameStream)
         Ok(Ok(Some(frame))) => frame,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
-            if let Err(reason) = ended(error) {
+            Stream { send, recv }.end(None).await;
+            if let Err(reason) = ended(&error) {
                 node.refused_stream(&peer, &reason);
             }
             return;
@@ -87,11 +103,14 @@ struct Stream {
 }
 
 impl Stream {
-    /// Sends what is left to say and ends the stream. A peer that does not read it in time has to
-    /// do without.
+    /// Sends what is left to say, with the error where what came was no frame, and ends the
+    /// stream. A peer that does not read it in time has to do without.
     async fn end(&mut self, last: impl IntoIterator<Item = OutFrame>) {
         for frame in last {
             self.send.queue(frame);
+        }
+        if let Some(error) = self.recv.failure() {
+            self.send.queue(refusal_frame(refusal(error.code(), error.to_string())));
         }
         let send = &mut self.send;
         let said = async {
@@ -108,11 +127,12 @@ impl Stream {
 
 /// What an error of the transport means for the session: a lost connection is no fault of the
 /// peer, bytes that are no frame are.
-fn ended(error: TransportError) -> Result<(), String> {
-    match error {
-        TransportError::Frame(error) => Err(error.to_string()),
-        _ => Ok(()),
+fn ended(error: &TransportError) -> Result<(), String> {
+    if let TransportError::Frame(error) = error {
+        return Err(error.to_string());
     }
+    tracing::debug!(%error, "a stream was cut");
+    Ok(())
 }
 
 /// The next frame, or that the stream has ended, and how.
@@ -120,6 +140,6 @@ async fn receive(recv: &mut RecvHalf) -> Result<Frame, Result<(), String>> {
     match recv.recv().await {
         Ok(Some(frame)) => Ok(frame),
         Ok(None) => Err(Ok(())),
-        Err(error) => Err(ended(error)),
+        Err(error) => Err(ended(&error)),
     }
 }

@@ -9,14 +9,14 @@ use takt_protocol::codes::ErrorCode;
 use takt_protocol::hashing::DigestHasher;
 use takt_protocol::session::Refusal;
 use takt_protocol::session::producer::{
-    ProducerOpened, ProducerServer, ProducerRequest, ServerLimits,
+    ProducerOpened, ProducerRequest, ProducerServer, ServerLimits,
 };
 use takt_protocol::words::{Epoch, ProducerId, TopicName};
 use takt_storage::keys::KeyHashes;
 use takt_storage::store::{Answer, Operation};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Stream, now, receive, refusal};
+use super::{Stream, not_done, now, receive, refusal};
 use crate::access::Action;
 use crate::node::Inner;
 use crate::writer::Ticket;
@@ -53,10 +53,10 @@ pub(super) async fn serve(
     };
     let mut frame = None;
     let result = loop {
-        if let Some(frame) = frame.take() {
-            if let Err(error) = session.state.handle_frame(now(), frame) {
-                break Err(error.to_string());
-            }
+        if let Some(frame) = frame.take()
+            && let Err(error) = session.state.handle_frame(now(), frame)
+        {
+            break Err(error.to_string());
         }
         while let Some(event) = session.state.poll_event() {
             session.on_event(event).await;
@@ -113,11 +113,8 @@ impl Session<'_> {
         transient: bool,
     ) -> Result<ProducerOpened, Refusal> {
         self.node.allow(self.peer, Action::Produce)?;
-        let operation = Operation::OpenProducer {
-            producer: producer.clone(),
-            topic: topic.clone(),
-            transient,
-        };
+        let operation =
+            Operation::OpenProducer { producer: producer.clone(), topic: topic.clone(), transient };
         match self.node.ask(operation).await {
             Ok(Answer::ProducerOpened(opened)) => {
                 self.opened = Some((producer.clone(), topic, opened.epoch, opened.partitions));
@@ -129,9 +126,7 @@ impl Session<'_> {
                     kept: opened.kept,
                 })
             }
-            Ok(Answer::Refused(refused)) => Err(refused),
-            Ok(_) => Err(refusal(ErrorCode::Internal, "an answer to another question")),
-            Err(stopped) => Err(refusal(ErrorCode::Stopping, stopped.to_string())),
+            other => Err(not_done(other)),
         }
     }
 
@@ -168,10 +163,10 @@ impl Session<'_> {
     }
 
     fn on_answer(&mut self, ticket: u64, answer: Answer) {
-        let judged = match answer {
-            Answer::Receipt(receipt) => Ok(receipt),
-            Answer::Refused(refused) => Err(refused),
-            _ => Err(refusal(ErrorCode::Internal, "an answer to another question")),
+        let judged = if let Answer::Receipt(receipt) = answer {
+            Ok(receipt)
+        } else {
+            Err(not_done(Ok(answer)))
         };
         self.state.on_judged(ticket, judged);
     }

@@ -14,7 +14,7 @@ use takt_storage::runs::Slot;
 use takt_storage::store::{Answer, Operation};
 use takt_storage::view::{PartitionView, ReadError};
 
-use super::{Stream, now, receive, refusal};
+use super::{Stream, not_done, now, receive, refusal};
 use crate::access::Action;
 use crate::node::Inner;
 
@@ -54,10 +54,10 @@ pub(super) async fn serve(
     let mut durable = node.writer.state();
     let mut frame = None;
     let result = loop {
-        if let Some(frame) = frame.take() {
-            if let Err(error) = session.state.handle_frame(now(), frame) {
-                break Err(error.to_string());
-            }
+        if let Some(frame) = frame.take()
+            && let Err(error) = session.state.handle_frame(now(), frame)
+        {
+            break Err(error.to_string());
         }
         while let Some(event) = session.state.poll_event() {
             session.on_event(event).await;
@@ -104,10 +104,7 @@ impl Session<'_> {
         }
     }
 
-    fn open(
-        &mut self,
-        subscription: Subscription,
-    ) -> Result<SubscriberOpened, Refusal> {
+    fn open(&mut self, subscription: Subscription) -> Result<SubscriberOpened, Refusal> {
         self.node.allow(self.peer, Action::Consume)?;
         let view = &self.node.view;
         let topics = view.topics();
@@ -255,12 +252,9 @@ pub(super) async fn set_cursor(
         }
         slots.push((partition.slot, *offset));
     }
-    let operation =
-        Operation::SetCursor { name, topic: topic.clone(), hold, positions: slots };
+    let operation = Operation::SetCursor { name, topic: topic.clone(), hold, positions: slots };
     match node.ask(operation).await {
         Ok(Answer::CursorSet) => Ok(()),
-        Ok(Answer::Refused(refused)) => Err(refused),
-        Ok(_) => Err(refusal(ErrorCode::Internal, "an answer to another question")),
-        Err(stopped) => Err(refusal(ErrorCode::Stopping, stopped.to_string())),
+        other => Err(not_done(other)),
     }
 }

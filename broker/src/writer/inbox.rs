@@ -70,11 +70,8 @@ impl<R, N> Inbox<R, N> {
         let waited = self.arrived.wait_timeout_while(state, timeout, waiting);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let notices = std::mem::take(&mut state.notices);
-        let requests = if want_requests {
-            std::mem::take(&mut state.requests)
-        } else {
-            VecDeque::new()
-        };
+        let requests =
+            if want_requests { std::mem::take(&mut state.requests) } else { VecDeque::new() };
         Taken { requests, notices }
     }
 

@@ -36,7 +36,7 @@ struct Request {
 }
 
 enum Notice {
-    Synced(Pending, Result<(), CommitError>),
+    Synced(Box<Pending>, Result<(), CommitError>),
     JobDone(JobDone),
     UplinkHolds(Option<BTreeMap<Slot, BatchNumber>>),
     Stop,
@@ -72,9 +72,7 @@ impl Writer {
     /// # Errors
     /// [`TicketError::Stopped`] where the writer takes nothing more.
     pub fn submit(&self, operation: Operation, ticket: Ticket) -> Result<(), TicketError> {
-        self.inbox
-            .request(Request { operation, ticket })
-            .map_err(|Closed(_)| TicketError::Stopped)
+        self.inbox.request(Request { operation, ticket }).map_err(|Closed(_)| TicketError::Stopped)
     }
 
     /// Changes with every durable commit, and when the writer ends.
@@ -111,10 +109,7 @@ impl WriterThreads {
 ///
 /// # Errors
 /// What the system says when it makes no thread.
-pub fn start(
-    store: Store<Ticket>,
-    mark_after: Duration,
-) -> io::Result<(Writer, WriterThreads)> {
+pub fn start(store: Store<Ticket>, mark_after: Duration) -> io::Result<(Writer, WriterThreads)> {
     let inbox = Arc::new(Inbox::new());
     let (state_tx, state) = watch::channel(WriterState::Running { commits: 0 });
     let (commit_tx, commit_rx) = mpsc::sync_channel::<Pending>(1);
@@ -123,7 +118,7 @@ pub fn start(
     let syncer = spawn("takt-sync", move || {
         for pending in commit_rx {
             let result = pending.write_and_sync();
-            syncer_inbox.notify(Notice::Synced(pending, result));
+            syncer_inbox.notify(Notice::Synced(Box::new(pending), result));
         }
     })?;
     let job_inbox = Arc::clone(&inbox);
@@ -214,7 +209,7 @@ impl WriterThread {
             Notice::Synced(pending, Ok(())) => {
                 self.in_flight = false;
                 self.last_commit = Instant::now();
-                for (ticket, answer) in self.store.on_synced(pending) {
+                for (ticket, answer) in self.store.on_synced(*pending) {
                     ticket.answer(answer);
                 }
                 self.commit_count += 1;
@@ -223,7 +218,7 @@ impl WriterThread {
                 Ok(())
             }
             Notice::Synced(pending, Err(error)) => {
-                for (ticket, answer) in self.store.on_failed(pending) {
+                for (ticket, answer) in self.store.on_failed(*pending) {
                     ticket.answer(answer);
                 }
                 Err(format!("a commit could not be written or synced: {error}"))
@@ -305,7 +300,10 @@ impl WriterThread {
                 WriterState::Stopped
             }
             Err(reason) => {
-                tracing::error!(reason, "the journal has failed; the node acknowledges nothing more");
+                tracing::error!(
+                    reason,
+                    "the journal has failed; the node acknowledges nothing more"
+                );
                 WriterState::Failed { reason }
             }
         };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quinn::VarInt;
 use takt_protocol::codes::ErrorCode;
 use takt_protocol::limits::FRAME_BYTES_MAX;
-use takt_protocol::wire::{Frame, FrameDecoder, OutFrame};
+use takt_protocol::wire::{Frame, FrameDecoder, FrameError, OutFrame};
 use tokio::sync::mpsc;
 
 use super::TransportError;
@@ -159,6 +159,11 @@ impl RecvHalf {
                 None => return Err(TransportError::Cut),
             }
         }
+    }
+
+    /// Why what came is no frame, where [`RecvHalf::recv`] has said so.
+    pub fn failure(&mut self) -> Option<FrameError> {
+        self.decoder.next().err()
     }
 
     /// Tells the other side that nothing more will be read.
