@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use takt_client::tls::Identity;
 use takt_protocol::batch::StoredBatch;
@@ -22,6 +23,10 @@ use crate::access::Action;
 use crate::clock::wall_now;
 use crate::node::{Inner, LinkState};
 use crate::writer::Ticket;
+
+/// How often, and how often at most, a full disk is looked at before a link is sent away.
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
+const ROOM_LOOKS: usize = 40;
 
 struct Session<'a> {
     node: &'a Arc<Inner>,
@@ -132,6 +137,7 @@ impl Session<'_> {
             let detail = format!("{} may not replicate for {origin}", self.peer);
             return Err(refusal(ErrorCode::Forbidden, detail));
         }
+        self.wait_for_room().await?;
         let mut named = Vec::with_capacity(topics.len());
         for topic in topics {
             named.push(store::MirrorTopic {
@@ -167,6 +173,18 @@ impl Session<'_> {
         tracing::info!(%origin, "a link is open");
         self.link = Some(Link { origin, journal, slots, topics, replaced });
         Ok(told)
+    }
+
+    /// A full disk gives no credit: the link is not opened before there is room. The origin keeps
+    /// what it has, and is asked to dial again once in a while, so that a dead one is noticed.
+    async fn wait_for_room(&self) -> Result<(), Refusal> {
+        for _ in 0..ROOM_LOOKS {
+            if !self.node.view.status().full {
+                return Ok(());
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
+        Err(refusal(ErrorCode::Full, "the hub's disk is full"))
     }
 
     /// One live link for each origin: this one ends the one before.
