@@ -6,10 +6,11 @@ use takt_protocol::chunks::Chunks;
 use takt_protocol::varint::{self, Cursor, Truncated};
 use takt_protocol::wire::{BatchReceipt, ReceiptError};
 use takt_protocol::words::{
-    CursorName, Epoch, JournalId, NameError, NodeName, Offset, ProducerId, Timestamp, TopicName,
+    BatchNumber, CursorName, Epoch, JournalId, NameError, NodeName, Offset, PartitionChain,
+    ProducerId, Timestamp, TopicName,
 };
 
-use super::{BATCH_AT, Entry, SealedFile, TopicSettings};
+use super::{BATCH_AT, Entry, SealedFile, SideFile, TopicSettings};
 use crate::journal::Position;
 use crate::runs::Slot;
 
@@ -24,6 +25,8 @@ pub(super) const CURSOR_SET: u8 = 8;
 pub(super) const CURSOR_REMOVED: u8 = 9;
 pub(super) const RUN_ADDED: u8 = 10;
 pub(super) const FILE_DROPPED: u8 = 11;
+pub(super) const CONFLICTS_KEPT: u8 = 13;
+pub(super) const MIRROR_STARTED: u8 = 14;
 
 /// Why bytes are no entry, although the commit around them verifies: they are of a newer version,
 /// or this program has a bug.
@@ -99,6 +102,13 @@ impl Entry {
             Self::CursorRemoved { name } => put_name(out, name.as_str()),
             Self::RunAdded { file } => file.encode(out),
             Self::FileDropped { start } => varint::put(out, start.get()),
+            Self::ConflictsKept { side } => side.encode(out),
+            Self::MirrorStarted { slot, batch, offset, chain } => {
+                varint::put(out, u64::from(slot.get()));
+                varint::put(out, batch.get());
+                varint::put(out, offset.get());
+                out.extend_from_slice(chain.as_bytes());
+            }
         }
     }
 
@@ -114,13 +124,15 @@ impl Entry {
             | Self::CursorSet { .. }
             | Self::CursorRemoved { .. }
             | Self::RunAdded { .. }
-            | Self::FileDropped { .. } => None,
+            | Self::FileDropped { .. }
+            | Self::ConflictsKept { .. }
+            | Self::MirrorStarted { .. } => None,
         }
     }
 
     /// Whether entries of the kind change the manifest.
     pub(crate) fn is_of_manifest(kind: u8) -> bool {
-        matches!(kind, RUN_ADDED | FILE_DROPPED)
+        matches!(kind, RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT)
     }
 
     /// Reads an entry whose commit verifies.
@@ -177,6 +189,13 @@ impl Entry {
             CURSOR_REMOVED => Self::CursorRemoved { name: CursorName::new(get_name(cursor)?)? },
             RUN_ADDED => Self::RunAdded { file: SealedFile::decode(cursor)? },
             FILE_DROPPED => Self::FileDropped { start: Position::new(cursor.varint()?) },
+            CONFLICTS_KEPT => Self::ConflictsKept { side: SideFile::decode(cursor)? },
+            MIRROR_STARTED => Self::MirrorStarted {
+                slot: get_slot(cursor)?,
+                batch: BatchNumber::new(cursor.varint()?),
+                offset: Offset::new(cursor.varint()?),
+                chain: PartitionChain::new(cursor.array()?),
+            },
             _ => return Err(EntryError::Kind(kind)),
         };
         if cursor.is_empty() { Ok(entry) } else { Err(EntryError::Malformed) }

@@ -1,18 +1,23 @@
-//! What the manifest says of a sealed journal file.
+//! What the manifest says of a sealed journal file, and of the side file with its open conflicts.
 //!
 //! ```text
+//! a sealed file
 //! start, end         2 varints
 //! newest append time signed varint
 //! slots              count, then each: slot, next offset, next batch (varints), chain (16 bytes),
 //!                    bytes appended (varint)
 //! run                u8: 0 none, 1 followed by the run's info
+//! a side file
+//! start, incarnation of the journal file: 2 varints
+//! batches, length    2 varints
+//! checksum           16 bytes
 //! ```
 
 use takt_protocol::varint::{self, Cursor, Truncated};
 use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
 
 use super::codec::get_slot;
-use crate::journal::Position;
+use crate::journal::{Incarnation, Position};
 use crate::runs::{RunInfo, Slot};
 use crate::state::Edge;
 
@@ -107,5 +112,48 @@ impl SealedFile {
             return Err(Truncated);
         }
         Ok(Self { start, end, append_time, slots, run })
+    }
+}
+
+/// A side file: the batches of a journal file that hold open conflicts, kept beyond retention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SideFile {
+    /// Where the journal file starts that they were copied from.
+    pub start: Position,
+    /// The incarnation of that journal file.
+    pub incarnation: Incarnation,
+    /// How many batches it holds; at least one.
+    pub batches: u64,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+    /// The checksum of its header, which covers all of it.
+    pub checksum: u128,
+}
+
+impl SideFile {
+    /// The file's name.
+    pub fn name(&self) -> String {
+        format!("conflicts-{:016x}-{:08x}.side", self.start.get(), self.incarnation.get())
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.start.get());
+        varint::put(out, u64::from(self.incarnation.get()));
+        varint::put(out, self.batches);
+        varint::put(out, self.len_bytes);
+        out.extend_from_slice(&self.checksum.to_le_bytes());
+    }
+
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
+        let start = Position::new(cursor.varint()?);
+        let incarnation = u32::try_from(cursor.varint()?).map_err(|_| Truncated)?;
+        let batches = cursor.varint()?;
+        let len_bytes = cursor.varint()?;
+        let checksum = u128::from_le_bytes(cursor.array()?);
+        if batches == 0 || start > Position::MAX {
+            return Err(Truncated);
+        }
+        let incarnation = Incarnation::new(incarnation);
+        Ok(Self { start, incarnation, batches, len_bytes, checksum })
     }
 }

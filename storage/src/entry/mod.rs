@@ -17,6 +17,8 @@
 //! 10 RunAdded          see `manifest`
 //! 11 FileDropped       start of the journal file
 //! 12 reserved: the clock was confirmed by an operator or the upstream
+//! 13 ConflictsKept     see `manifest`
+//! 14 MirrorStarted     slot, batch, offset, chain (16 bytes)
 //! ```
 //! Names are text behind their length; numbers are varints unless a width is given, and
 //! little-endian where one is.
@@ -27,7 +29,8 @@ mod settings;
 
 use takt_protocol::batch::StoredBatch;
 use takt_protocol::words::{
-    CursorName, Epoch, JournalId, NodeName, Offset, ProducerId, Timestamp, TopicName,
+    BatchNumber, CursorName, Epoch, JournalId, NodeName, Offset, PartitionChain, ProducerId,
+    Timestamp, TopicName,
 };
 
 use crate::journal::Position;
@@ -35,7 +38,7 @@ use crate::runs::Slot;
 
 pub use codec::EntryError;
 pub(crate) use codec::{get_journal, get_name, get_slot, put_name};
-pub use manifest::{SealedFile, SlotEnd};
+pub use manifest::{SealedFile, SideFile, SlotEnd};
 pub use settings::{OnConflict, TopicSettings};
 pub use takt_protocol::wire::BatchReceipt;
 
@@ -129,10 +132,27 @@ pub enum Entry {
         /// What the manifest says of it.
         file: SealedFile,
     },
-    /// Retention drops a sealed journal file.
+    /// Retention drops a sealed journal file. Where it holds open conflicts, an entry before it,
+    /// durable when this one is judged, names their side file.
     FileDropped {
         /// Where it starts.
         start: Position,
+    },
+    /// The open conflicts of a sealed journal file are durable in a side file.
+    ConflictsKept {
+        /// What the manifest says of it.
+        side: SideFile,
+    },
+    /// An empty mirror begins where its origin does, which has dropped what was before.
+    MirrorStarted {
+        /// Its partition.
+        slot: Slot,
+        /// The first batch.
+        batch: BatchNumber,
+        /// The offset of its first visible record.
+        offset: Offset,
+        /// The chain before it.
+        chain: PartitionChain,
     },
 }
 
@@ -151,6 +171,8 @@ impl Entry {
             Self::CursorRemoved { .. } => codec::CURSOR_REMOVED,
             Self::RunAdded { .. } => codec::RUN_ADDED,
             Self::FileDropped { .. } => codec::FILE_DROPPED,
+            Self::ConflictsKept { .. } => codec::CONFLICTS_KEPT,
+            Self::MirrorStarted { .. } => codec::MIRROR_STARTED,
         }
     }
 }

@@ -68,6 +68,13 @@ fn entries() -> Vec<(Entry, &'static str)> {
         }],
         run: None,
     };
+    let side = SideFile {
+        start: Position::new(4096),
+        incarnation: crate::journal::Incarnation::new(2),
+        batches: 3,
+        len_bytes: 513,
+        checksum: 0x0b0a,
+    };
     vec![
         (Entry::TopicCreated { topic: topic.clone(), settings }, "0174010180b0bd1000000000"),
         (
@@ -106,6 +113,7 @@ fn entries() -> Vec<(Entry, &'static str)> {
         (Entry::CursorRemoved { name }, "0163"),
         (Entry::RunAdded { file }, "802080401201030506070707070707070707070707070707070800"),
         (Entry::FileDropped { start: Position::new(4096) }, "8020"),
+        (Entry::ConflictsKept { side }, "8020020381040a0b0000000000000000000000000000"),
     ]
 }
 
@@ -119,7 +127,7 @@ fn entries_have_these_bytes_for_ever() {
         assert_eq!(format!("{back:?}"), format!("{entry:?}"));
     }
     let kinds: Vec<u8> = entries().iter().map(|(entry, _)| entry.kind()).collect();
-    assert_eq!(kinds, [1, 2, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!(kinds, [1, 2, 5, 6, 7, 8, 9, 10, 11, 13]);
 }
 
 #[test]

@@ -12,10 +12,11 @@ mod pages;
 mod rows;
 mod stamp;
 
-use std::{io, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeSet, io, ops::RangeInclusive, sync::Arc};
 
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTableMetadata, TableDefinition,
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition,
 };
 use takt_protocol::words::{BatchNumber, Timestamp};
 
@@ -39,6 +40,9 @@ type TimeKey = (u32, i64, u64);
 const CONFLICTS: TableDefinition<ConflictKey, &[u8]> = TableDefinition::new("conflicts");
 /// Encoded slot summaries.
 const TIMES: TableDefinition<TimeKey, &[u8]> = TableDefinition::new("times");
+
+/// Starts of the sealed files that are in.
+const FILES: TableDefinition<u64, ()> = TableDefinition::new("files");
 
 /// Why the index gives no answer. The caller deletes it with [`Index::create`] and fills it anew.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +90,7 @@ impl Index {
         }
         let pages = Arc::new(Pages::open(disk.create(NAME)?)?);
         let index = Self::start(disk, pages)?;
-        index.change(|_, _| Ok(()))?;
+        index.change(|_| Ok(()))?;
         Ok(index)
     }
 
@@ -136,14 +140,15 @@ impl Index {
     /// # Errors
     /// [`IndexError`]
     pub fn ingest(&self, listing: &SealedFileListing) -> Result<(), IndexError> {
-        self.change(|conflicts, times| {
+        self.change(|tables| {
+            tables.files.insert(listing.start.get(), ())?;
             for row in &listing.conflicts {
-                conflicts.insert(conflict_key(&row.address), row.encode().as_slice())?;
+                tables.conflicts.insert(conflict_key(&row.address), row.encode().as_slice())?;
             }
             for summary in &listing.slots {
                 let first_time = summary.first_time.as_micros();
                 let key = (summary.slot.get(), first_time, listing.start.get());
-                times.insert(key, rows::encode_summary(summary).as_slice())?;
+                tables.times.insert(key, rows::encode_summary(summary).as_slice())?;
             }
             Ok(())
         })
@@ -154,9 +159,9 @@ impl Index {
     /// # Errors
     /// [`IndexError`]
     pub fn resolve(&self, decided: &[MaskedAddress]) -> Result<(), IndexError> {
-        self.change(|conflicts, _| {
+        self.change(|tables| {
             for address in decided {
-                conflicts.remove(conflict_key(address))?;
+                tables.conflicts.remove(conflict_key(address))?;
             }
             Ok(())
         })
@@ -167,7 +172,10 @@ impl Index {
     /// # Errors
     /// [`IndexError`]
     pub fn drop_file(&self, start: Position) -> Result<(), IndexError> {
-        self.change(|_, times| times.retain(|(_, _, file), _| file != start.get()))
+        self.change(|tables| {
+            tables.files.remove(start.get())?;
+            tables.times.retain(|(_, _, file), _| file != start.get())
+        })
     }
 
     /// A partition's open conflicts behind `after` (from the first without it), by address, at
@@ -200,15 +208,56 @@ impl Index {
         Ok(found)
     }
 
+    /// The sealed files that are in, by their starts.
+    ///
+    /// # Errors
+    /// [`IndexError`]
+    pub fn files(&self) -> Result<BTreeSet<Position>, IndexError> {
+        let read = self.database.begin_read().map_err(redb)?;
+        let table = read.open_table(FILES).map_err(redb)?;
+        let starts = table.iter().map_err(redb)?;
+        starts.map(|row| Ok(Position::new(row.map_err(redb)?.0.value()))).collect()
+    }
+
+    /// Adds open conflicts; once or more often is the same.
+    ///
+    /// # Errors
+    /// [`IndexError`]
+    pub fn list(&self, rows: &[ConflictRow]) -> Result<(), IndexError> {
+        self.change(|tables| {
+            for row in rows {
+                tables.conflicts.insert(conflict_key(&row.address), row.encode().as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What it has of each of these conflicts, in their order; `None` where one is not on the
+    /// list.
+    ///
+    /// # Errors
+    /// [`IndexError`]
+    pub fn details(
+        &self,
+        addresses: &[MaskedAddress],
+    ) -> Result<Vec<Option<ConflictRow>>, IndexError> {
+        let read = self.database.begin_read().map_err(redb)?;
+        let table = read.open_table(CONFLICTS).map_err(redb)?;
+        let row = |address: &MaskedAddress| {
+            let Some(value) = table.get(conflict_key(address)).map_err(redb)? else {
+                return Ok(None);
+            };
+            ConflictRow::decode(*address, value.value()).map(Some).ok_or(IndexError::Row)
+        };
+        addresses.iter().map(row).collect()
+    }
+
     /// One open conflict; `None` if it is not on the list.
     ///
     /// # Errors
     /// [`IndexError`]
     pub fn conflict(&self, address: &MaskedAddress) -> Result<Option<ConflictRow>, IndexError> {
-        let read = self.database.begin_read().map_err(redb)?;
-        let table = read.open_table(CONFLICTS).map_err(redb)?;
-        let Some(value) = table.get(conflict_key(address)).map_err(redb)? else { return Ok(None) };
-        ConflictRow::decode(*address, value.value()).map(Some).ok_or(IndexError::Row)
+        Ok(self.details(std::slice::from_ref(address))?.pop().flatten())
     }
 
     /// How many conflicts are open, over all partitions.
@@ -243,21 +292,28 @@ impl Index {
     /// One transaction, not durable before [`Index::close`]: a crash means a new index anyway.
     fn change(
         &self,
-        change: impl FnOnce(&mut Conflicts<'_>, &mut Times<'_>) -> Result<(), redb::StorageError>,
+        change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::StorageError>,
     ) -> Result<(), IndexError> {
         let mut write = self.database.begin_write().map_err(redb)?;
         write.set_durability(Durability::None).map_err(redb)?;
         {
-            let mut conflicts = write.open_table(CONFLICTS).map_err(redb)?;
-            let mut times = write.open_table(TIMES).map_err(redb)?;
-            change(&mut conflicts, &mut times).map_err(redb)?;
+            let mut tables = Tables {
+                conflicts: write.open_table(CONFLICTS).map_err(redb)?,
+                times: write.open_table(TIMES).map_err(redb)?,
+                files: write.open_table(FILES).map_err(redb)?,
+            };
+            change(&mut tables).map_err(redb)?;
         }
         write.commit().map_err(redb)
     }
 }
 
-type Conflicts<'a> = redb::Table<'a, ConflictKey, &'static [u8]>;
-type Times<'a> = redb::Table<'a, TimeKey, &'static [u8]>;
+/// The tables of a transaction.
+struct Tables<'a> {
+    conflicts: redb::Table<'a, ConflictKey, &'static [u8]>,
+    times: redb::Table<'a, TimeKey, &'static [u8]>,
+    files: redb::Table<'a, u64, ()>,
+}
 
 fn redb(error: impl Into<redb::Error>) -> IndexError {
     IndexError::Redb(Box::new(error.into()))

@@ -13,34 +13,39 @@ use crate::runs::{MaskedAddress, Row, SlotSummary};
 pub struct ConflictRow {
     /// Where the record lies.
     pub address: MaskedAddress,
-    /// The dedup key as text.
-    pub key: String,
+    /// The first event with its dedup key.
+    pub first: Place,
+    /// When the record was appended.
+    pub append_time: Timestamp,
+    /// Who sent it.
+    pub producer: String,
+    /// The event's source.
+    pub source: String,
+    /// The event's id; may be empty.
+    pub id: String,
+    /// The event's type.
+    pub kind: String,
     /// The order key, if it has one.
     pub order_key: Option<String>,
     /// The digest of the record's content.
     pub digest: Digest,
-    /// The key's first event.
-    pub first: Place,
-    /// Eight bytes of the digest of the first's content.
-    pub first_digest64: u64,
-    /// When the record was appended.
-    pub append_time: Timestamp,
 }
 
 impl ConflictRow {
     /// All but the address, which is the row's key.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        varint::put_slice(&mut out, self.key.as_bytes());
+        varint::put(&mut out, u64::from(self.first.partition.get()));
+        varint::put(&mut out, self.first.offset.get());
+        varint::put_signed(&mut out, self.append_time.as_micros());
+        for text in [&self.producer, &self.source, &self.id, &self.kind] {
+            varint::put_slice(&mut out, text.as_bytes());
+        }
         out.push(u8::from(self.order_key.is_some()));
         if let Some(order_key) = &self.order_key {
             varint::put_slice(&mut out, order_key.as_bytes());
         }
         out.extend_from_slice(self.digest.as_bytes());
-        varint::put(&mut out, u64::from(self.first.partition.get()));
-        varint::put(&mut out, self.first.offset.get());
-        out.extend_from_slice(&self.first_digest64.to_le_bytes());
-        varint::put_signed(&mut out, self.append_time.as_micros());
         out
     }
 
@@ -54,23 +59,26 @@ impl ConflictRow {
         let text = |cursor: &mut Cursor<'_>| {
             String::from_utf8(cursor.slice()?.to_vec()).map_err(|_| Truncated)
         };
-        let key = text(cursor)?;
+        let partition = u16::try_from(cursor.varint()?).map_err(|_| Truncated)?;
+        let offset = Offset::new(cursor.varint()?);
+        let append_time = Timestamp::from_micros(cursor.varint_signed()?);
+        let (producer, source) = (text(cursor)?, text(cursor)?);
+        let (id, kind) = (text(cursor)?, text(cursor)?);
         let order_key = match cursor.u8()? {
             0 => None,
             1 => Some(text(cursor)?),
             _ => return Err(Truncated),
         };
-        let digest = Digest::new(cursor.array()?);
-        let partition = u16::try_from(cursor.varint()?).map_err(|_| Truncated)?;
-        let offset = Offset::new(cursor.varint()?);
         Ok(Self {
             address,
-            key,
-            order_key,
-            digest,
             first: Place { partition: PartitionNumber::new(partition), offset },
-            first_digest64: u64::from_le_bytes(cursor.array()?),
-            append_time: Timestamp::from_micros(cursor.varint_signed()?),
+            append_time,
+            producer,
+            source,
+            id,
+            kind,
+            order_key,
+            digest: Digest::new(cursor.array()?),
         })
     }
 }

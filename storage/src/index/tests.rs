@@ -18,12 +18,14 @@ fn row(address: MaskedAddress) -> ConflictRow {
     let batch = address.batch_number.get();
     ConflictRow {
         address,
-        key: format!("mes-7/{batch}"),
+        first: Place { partition: PartitionNumber::new(2), offset: Offset::new(batch + 5) },
+        append_time: Timestamp::from_micros(-5),
+        producer: "spiffe://takt/mes#7".to_owned(),
+        source: "//mes/7".to_owned(),
+        id: batch.to_string(),
+        kind: String::new(),
         order_key: batch.is_multiple_of(2).then(|| "order 12".to_owned()),
         digest: Digest::from_u128(u128::from(batch) << 90),
-        first: Place { partition: PartitionNumber::new(2), offset: Offset::new(batch + 5) },
-        first_digest64: u64::MAX,
-        append_time: Timestamp::from_micros(-5),
     }
 }
 
@@ -84,10 +86,15 @@ fn a_listing_comes_back_and_goes_when_it_is_decided() {
     check(&index);
     index.ingest(&listing(3)).unwrap();
     check(&index);
+    let starts = |files: std::ops::Range<u64>| files.map(|n| Position::new(n << 20)).collect();
+    assert_eq!(index.files().unwrap(), starts(0..5));
     index.resolve(&[address(1, 31, 9), address(1, 31, 8)]).unwrap();
     assert_eq!(index.conflict(&address(1, 31, 9)).unwrap(), None);
     assert_eq!(index.conflict_count().unwrap(), 29);
     index.drop_file(Position::ZERO).unwrap();
+    assert_eq!(index.files().unwrap(), starts(1..5));
+    let found = index.details(&[address(1, 33, 9), address(7, 7, 7)]).unwrap();
+    assert_eq!(found, [Some(row(address(1, 33, 9))), None]);
     assert_eq!(index.file_at(Slot::new(3), Timestamp::from_micros(5)).unwrap(), None);
     assert_eq!(index.conflict_count().unwrap(), 29, "open conflicts outlive their file");
 }
@@ -137,7 +144,7 @@ fn rot_under_a_running_index_is_an_error() {
     let disk = SimDisk::new();
     let index = filled(&disk);
     // More than the cache holds, so that the listing has to read.
-    let long = |n| ConflictRow { key: "k".repeat(1_000), ..row(address(1, n, 0)) };
+    let long = |n| ConflictRow { id: "k".repeat(1_000), ..row(address(1, n, 0)) };
     let conflicts = (100..8_100).map(long).collect();
     index.ingest(&SealedFileListing { conflicts, ..listing(9) }).unwrap();
     assert_eq!(index.conflicts(Slot::new(1), None, usize::MAX).unwrap().len(), 8_015);

@@ -11,7 +11,7 @@ use super::{
     CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, OpenConflict, Partition, Producer, State,
     Topic,
 };
-use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, TopicSettings};
+use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, SideFile, TopicSettings};
 use crate::journal::Position;
 use crate::keys::KeyHashes;
 use crate::ledger::{HeadEntry, Known, LedgerEntry, MaskedPlace};
@@ -138,6 +138,16 @@ impl State {
             }
             Entry::RunAdded { file } => self.seal_file(file, effects)?,
             Entry::FileDropped { start } => self.drop_file(*start, effects)?,
+            Entry::ConflictsKept { side } => self.keep_conflicts(side, effects)?,
+            Entry::MirrorStarted { slot, batch, offset, chain } => {
+                let partition = control.partitions.get_mut(slot.get() as usize);
+                let empty = partition.filter(|partition| partition.is_empty_mirror());
+                let partition =
+                    empty.ok_or(ApplyError::Batch { slot: *slot, batch: batch.get() })?;
+                partition.start = Edge { offset: *offset, batch: *batch, chain: *chain, bytes: 0 };
+                partition.end = partition.start;
+                effects.slots.insert(*slot);
+            }
         }
         Ok(())
     }
@@ -347,7 +357,24 @@ impl State {
         Ok(())
     }
 
+    fn keep_conflicts(&mut self, side: &SideFile, effects: &mut Effects) -> Result<(), ApplyError> {
+        let manifest = &mut self.control.manifest;
+        if manifest.files.get(&side.start).is_none_or(SealedFile::is_dropped) {
+            return Err(ApplyError::File(side.start));
+        }
+        // One that was damaged is made again, and named again.
+        manifest.sides.insert(side.start, *side);
+        effects.sides.push(*side);
+        Ok(())
+    }
+
     fn drop_file(&mut self, start: Position, effects: &mut Effects) -> Result<(), ApplyError> {
+        let manifest = &self.control.manifest;
+        let file = manifest.files.get(&start).ok_or(ApplyError::File(start))?;
+        // Open conflicts outlive their file.
+        if !manifest.sides.contains_key(&start) && self.conflicts_in(file).next().is_some() {
+            return Err(ApplyError::File(start));
+        }
         let files = &mut self.control.manifest.files;
         let older_kept = files.range(..start).any(|(_, file)| !file.slots.is_empty());
         let file = files.get_mut(&start).ok_or(ApplyError::File(start))?;

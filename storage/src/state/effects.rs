@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use takt_protocol::words::{CursorName, NodeName, PartitionChain, TopicName};
 
-use crate::entry::SealedFile;
+use crate::entry::{SealedFile, SideFile};
 use crate::journal::Position;
 use crate::runs::{Extent, MaskedAddress, OrderRow, Slot};
 
@@ -25,6 +25,8 @@ pub struct Effects {
     pub cursors: BTreeSet<CursorName>,
     /// Journal files whose run is there.
     pub sealed: Vec<SealedFile>,
+    /// Side files that are named now.
+    pub sides: Vec<SideFile>,
     /// Journal files that were dropped.
     pub dropped: Vec<Position>,
 }

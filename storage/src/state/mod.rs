@@ -19,7 +19,7 @@ use takt_protocol::words::{
     PartitionNumber, ProducerId, Sequence, Timestamp, TopicName,
 };
 
-use crate::entry::{BatchReceipt, SealedFile, TopicSettings};
+use crate::entry::{BatchReceipt, SealedFile, SideFile, SlotEnd, TopicSettings};
 use crate::journal::Position;
 use crate::runs::{MaskedAddress, Slot};
 
@@ -140,11 +140,13 @@ pub(crate) struct OpenConflict {
     pub(crate) append_time: Timestamp,
 }
 
-/// The sealed files.
+/// The sealed files, and what outlives them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Manifest {
     /// By start. A dropped file stays for its run, without slots.
     pub(crate) files: BTreeMap<Position, SealedFile>,
+    /// By the start of the journal file whose open conflicts they hold.
+    pub(crate) sides: BTreeMap<Position, SideFile>,
     /// The runs hold the keys of all entries below it.
     pub(crate) runs_upto: Position,
 }
@@ -229,6 +231,31 @@ impl State {
 
     pub(crate) fn partition(&self, slot: Slot) -> Option<&Partition> {
         self.control.partitions.get(slot.get() as usize)
+    }
+
+    /// The open conflicts in a sealed file that is not dropped, by address.
+    pub(crate) fn conflicts_in(
+        &self,
+        file: &SealedFile,
+    ) -> impl Iterator<Item = MaskedAddress> + use<'_> {
+        let older = &self.control.manifest.files;
+        let slots: Vec<_> = file
+            .slots
+            .iter()
+            .map(|end| {
+                let of_slot = |file: &SealedFile| {
+                    file.slots.iter().find(|older| older.slot == end.slot).map(SlotEnd::edge)
+                };
+                // Files go oldest first, so what lies before is in an older file or dropped.
+                let before = older.range(..file.start).rev().find_map(|(_, file)| of_slot(file));
+                let start = || self.partition(end.slot).map(|partition| partition.start);
+                let first = before.or_else(start).unwrap_or_default().batch;
+                let at = |batch_number| MaskedAddress { slot: end.slot, batch_number, index: 0 };
+                at(first)..at(end.next_batch.max(first))
+            })
+            .collect();
+        let conflicts = &self.control.conflicts;
+        slots.into_iter().flat_map(|range| conflicts.range(range)).map(|(address, _)| *address)
     }
 
     pub(crate) fn producer(&self, topic: &TopicName, producer: &ProducerId) -> Option<&Producer> {

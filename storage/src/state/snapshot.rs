@@ -13,7 +13,8 @@
 //! cursors           count, then each: name, topic, hold (u8), positions: count, slot and offset
 //! conflicts         count, then each: slot, batch number, index, first's partition and offset,
 //!                   append time (signed)
-//! manifest          runs' position, files: count, then each as in `RunAdded`
+//! manifest          runs' position, files: count, then each as in `RunAdded`; side files: count,
+//!                   then each as in `ConflictsKept`
 //! ```
 //! A start and an end are offset, batch number, chain (16 bytes), bytes. Everything is in the order
 //! of its keys, so equal states have equal bytes.
@@ -30,7 +31,9 @@ use takt_protocol::words::{
 };
 
 use super::{Control, Edge, Kept, Manifest, OpenConflict, Partition, Producer, Topic};
-use crate::entry::{SealedFile, TopicSettings, get_journal, get_name, get_slot, put_name};
+use crate::entry::{
+    SealedFile, SideFile, TopicSettings, get_journal, get_name, get_slot, put_name,
+};
 use crate::journal::Position;
 use crate::runs::MaskedAddress;
 
@@ -108,6 +111,8 @@ impl Control {
         varint::put(&mut out, self.manifest.runs_upto.get());
         varint::put(&mut out, self.manifest.files.len() as u64);
         self.manifest.files.values().for_each(|file| file.encode(&mut out));
+        varint::put(&mut out, self.manifest.sides.len() as u64);
+        self.manifest.sides.values().for_each(|side| side.encode(&mut out));
         out
     }
 
@@ -172,10 +177,15 @@ impl Control {
             let file = SealedFile::decode(cursor)?;
             files.insert(file.start, file);
         }
+        let mut sides = BTreeMap::new();
+        for _ in 0..cursor.varint_usize()? {
+            let side = SideFile::decode(cursor)?;
+            sides.insert(side.start, side);
+        }
         if !cursor.is_empty() {
             return Err(SnapshotError::Malformed);
         }
-        let manifest = Manifest { files, runs_upto };
+        let manifest = Manifest { files, sides, runs_upto };
         Ok(Self {
             node,
             secret,

@@ -35,6 +35,9 @@ pub enum OpenError {
         /// Its name up to the incarnation.
         name: String,
     },
+    /// The side files of open conflicts could not be listed, or a leftover not be deleted.
+    #[error("looking through the side files failed")]
+    Sides(#[from] std::io::Error),
     /// The directory is of another node.
     #[error("the directory belongs to node {found}, not to {expected}")]
     OtherNode {

@@ -16,7 +16,7 @@ use crate::state::{Edge, Frozen};
 /// How many chunks of the reserve are left for starts.
 const RESERVE_FOR_STARTS: usize = 2;
 /// After how long a job that failed is tried again, in microseconds.
-const RETRY_US: i64 = 1_000_000;
+pub(super) const RETRY_US: i64 = 1_000_000;
 
 /// The state where the current file is left: taken before anything of the next file is judged.
 #[derive(Debug)]
@@ -104,6 +104,10 @@ impl<T> Store<T> {
             return None;
         }
         self.seal_empty_files();
+        if self.sides.take_retain_again() {
+            self.retain(now);
+            self.flush_waiting();
+        }
         let work = self.next_work(now)?;
         self.files.job_out = true;
         Some(Job(work))
@@ -112,11 +116,12 @@ impl<T> Store<T> {
     /// On a full disk, what frees space or keeps cursors going comes first.
     fn next_work(&mut self, now: Timestamp) -> Option<Work> {
         if self.full {
-            let work = self.run_work(now).or_else(|| self.reserve_work(now));
-            work.or_else(|| self.spare_work(now))
+            let work = self.run_work(now).or_else(|| self.kept_work(now));
+            work.or_else(|| self.reserve_work(now)).or_else(|| self.spare_work(now))
         } else {
             let work = self.spare_work(now).or_else(|| self.run_work(now));
-            work.or_else(|| self.reserve_work(now))
+            let work = work.or_else(|| self.kept_work(now)).or_else(|| self.reserve_work(now));
+            work.or_else(|| self.index_work(now).map(|work| Work::Index(Box::new(work))))
         }
     }
 
@@ -135,6 +140,10 @@ impl<T> Store<T> {
     fn run_work(&self, now: Timestamp) -> Option<Work> {
         let unwritten = self.files.unwritten.front()?;
         is_due(self.files.retry_run_at, now).then(|| Work::Run(Box::new(unwritten.work.clone())))
+    }
+
+    fn kept_work(&self, now: Timestamp) -> Option<Work> {
+        self.side_work(now).map(|work| Work::Side(Box::new(work)))
     }
 
     fn reserve_work(&self, now: Timestamp) -> Option<Work> {
@@ -173,6 +182,8 @@ impl<T> Store<T> {
                 self.name_run(&written, info, reader);
             }
             Done::Run { result: Err(_), .. } => self.files.retry_run_at = Some(retry_at),
+            Done::Side { start, result } => self.on_side_done(start, result, now),
+            Done::Index(result) => self.on_index_done(*result, now),
         }
         self.flush_waiting();
         self.show_status();
@@ -181,6 +192,7 @@ impl<T> Store<T> {
     fn name_run(&mut self, written: &Unwritten, info: RunInfo, reader: RunReader) {
         if written.named {
             self.view.catalog().sealed(reader);
+            self.listings.go_stale();
         } else {
             self.files.readers.insert(info.start, reader);
             self.waiting.push_back(Entry::RunAdded { file: written.sealed(Some(info)) });
@@ -296,6 +308,6 @@ impl<T> Store<T> {
     }
 }
 
-fn is_due(at: Option<Timestamp>, now: Timestamp) -> bool {
+pub(super) fn is_due(at: Option<Timestamp>, now: Timestamp) -> bool {
     at.is_none_or(|at| at <= now)
 }

@@ -3,11 +3,16 @@
 use std::io;
 use std::sync::Arc;
 
+use super::listing::{IndexDone, IndexWork};
+use super::side::{SideJobError, SideWork};
 use crate::catalog::LiveFile;
 use crate::disk::{Disk, is_full};
+use crate::entry::SideFile;
+use crate::index::IndexError;
 use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker};
 use crate::runs::{RunError, RunInfo, RunInput, RunReader, RunWriteError, RunWriter};
 use crate::state::Frozen;
+use crate::view::SideReader;
 
 /// Work to be done on any thread, one at a time.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) enum Work {
     Spare { maker: SpareMaker, disk: Arc<dyn Disk>, len_bytes: u64, margin_bytes: u64 },
     Reserve { maker: SpareMaker, chunk: usize, len_bytes: u64 },
     Run(Box<RunWork>),
+    Side(Box<SideWork>),
+    Index(Box<IndexWork>),
 }
 
 /// What a run is made from.
@@ -39,6 +46,8 @@ pub(super) enum Done {
     Spare(io::Result<SpareFile>),
     Reserve(io::Result<SpareFile>),
     Run { start: Position, result: Result<Box<(RunInfo, RunReader)>, RunJobError> },
+    Side { start: Position, result: Result<Box<(SideFile, SideReader)>, SideJobError> },
+    Index(Box<Result<IndexDone, IndexError>>),
 }
 
 /// Why a run was not written.
@@ -61,6 +70,8 @@ impl Job {
                 maker.begin_reserve(chunk, len_bytes).and_then(crate::journal::SpareWork::finish),
             ),
             Work::Run(work) => Done::Run { start: work.file.start, result: work.write() },
+            Work::Side(work) => Done::Side { start: work.start(), result: work.write() },
+            Work::Index(work) => Done::Index(Box::new(work.run())),
         })
     }
 }
@@ -86,6 +97,8 @@ impl JobDone {
                 result.as_ref().err().filter(|error| !is_full(error)).map(ToString::to_string)
             }
             Done::Run { result, .. } => result.as_ref().err().map(ToString::to_string),
+            Done::Side { result, .. } => result.as_ref().err().map(ToString::to_string),
+            Done::Index(result) => result.as_ref().as_ref().err().map(ToString::to_string),
         }
     }
 }

@@ -7,7 +7,8 @@
 //!   the next commit fills; [`Store::on_synced`] lets readers see it and gives the answers out.
 //!   One commit is in flight at a time.
 //! - [`Store::tick`], about once a second, lets things expire: transient producers, old files.
-//! - [`Store::poll_job`] gives work for a background thread: spare files and runs.
+//! - [`Store::poll_job`] gives work for a background thread: spare files, runs, the copies of open
+//!   conflicts before their file is dropped, and the index of listings.
 //!
 //! Nothing is acknowledged or shown before it is durable; after a failed commit nothing is taken.
 //! A journal file is left at a point that is known before anything of the next file is judged, so
@@ -17,10 +18,12 @@ mod commit;
 mod error;
 mod files;
 mod job;
+mod listing;
 mod open;
 mod operation;
 mod options;
 mod retention;
+mod side;
 mod stage;
 mod verify;
 
@@ -34,7 +37,7 @@ use takt_protocol::words::{BatchNumber, ProducerId, Timestamp, TopicName};
 
 use crate::disk::Disk;
 use crate::entry::Entry;
-use crate::journal::{CommitBuilder, Journal, SpareFile};
+use crate::journal::{CommitBuilder, Journal, Position, SpareFile};
 use crate::runs::Slot;
 use crate::sequencer::Scratch;
 use crate::state::{Effects, State};
@@ -42,6 +45,8 @@ use crate::view::{Counters, View};
 
 use commit::News;
 use files::{Files, RollPlan};
+use listing::Listings;
+use side::Sides;
 
 pub use commit::PendingCommit;
 pub use error::{OpenError, StoreError};
@@ -50,7 +55,7 @@ pub use operation::{
     Answer, MirrorEnd, MirrorPoint, MirrorTopic, Operation, ProducerOpened, Staged,
 };
 pub use options::{OpenReport, StoreOptions};
-pub use verify::{RunReport, verify_runs};
+pub use verify::{KeptDamage, KeptFile, RunReport, verify_runs};
 
 /// How long a transient producer is known after its session has ended.
 const TRANSIENT_KEPT_US: i64 = 60 * 60 * 1_000_000;
@@ -77,6 +82,10 @@ pub struct Store<T> {
     spares: Vec<SpareFile>,
     used_buffer: Option<Bytes>,
     files: Files,
+    sides: Sides,
+    listings: Listings,
+    /// The end of the last durable commit that is no mark.
+    data_end: Position,
     full: bool,
     failed: bool,
     /// When the session of a transient producer ended.
@@ -175,6 +184,7 @@ impl<T> Store<T> {
             self.journal.on_synced(sealed.end());
             self.counters.commits += 1;
             if !sealed.is_mark() {
+                self.data_end = sealed.end();
                 let mut recent = self.view.recent_mut();
                 let out = recent.push(sealed.position(), sealed.bytes().clone());
                 drop(recent);
@@ -196,9 +206,9 @@ impl<T> Store<T> {
     }
 
     /// A clean stop, after the mark is durable. What is staged and not sealed is forgotten; it was
-    /// never acknowledged.
-    pub fn close(self) {
-        drop(self);
+    /// never acknowledged. The next start may use the index of listings.
+    pub fn close(mut self) {
+        self.close_index();
     }
 
     fn publish(&mut self, news: News) {
@@ -209,6 +219,9 @@ impl<T> Store<T> {
             if let Some(reader) = self.files.readers.remove(&file.start) {
                 catalog.sealed(reader);
             }
+        }
+        if !effects.sides.is_empty() {
+            self.publish_sides(&effects.sides);
         }
         let mut directory = self.view.directory_mut();
         for partition in partitions {
@@ -233,6 +246,9 @@ impl<T> Store<T> {
         if !effects.dropped.is_empty() {
             self.show_files();
         }
+        if !effects.dropped.is_empty() || !effects.sealed.is_empty() {
+            self.listings.go_stale();
+        }
         self.show_status();
     }
 
@@ -253,6 +269,7 @@ impl<T> Store<T> {
         status.keys_max = self.options.keys_max;
         status.orders = self.state.tables.heads.len();
         status.full = self.full;
+        status.conflicts_kept_full = self.sides.are_full();
         status.counters = self.counters;
     }
 

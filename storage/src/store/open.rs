@@ -18,10 +18,12 @@ use takt_protocol::words::{JournalId, Timestamp};
 use super::commit::News;
 use super::files::{Ends, Files, Unwritten};
 use super::job::RunWork;
+use super::listing::Listings;
 use super::{OpenError, OpenReport, Store, StoreOptions};
 use crate::catalog::Catalog;
 use crate::disk::Disk;
-use crate::entry::{Entry, SealedFile};
+use crate::entry::{Entry, SealedFile, SideFile};
+use crate::index::Stamp;
 use crate::journal::{CommitRef, Entropy, FileInfo, Journal, Position, Scan, ScanError, SpareFile};
 use crate::keys::{KeyHasher, KeyHashes};
 use crate::runs::RunReader;
@@ -69,7 +71,8 @@ impl<T> Store<T> {
             runs_rebuilt: 0,
         };
         let catalog = Catalog::new(journal.position());
-        let parts = Parts { disk, options, journal, state, catalog, spares: Vec::new() };
+        let end = journal.position();
+        let parts = Parts { disk, options, journal, state, catalog, spares: Vec::new(), end };
         Ok((parts.into_store(Vec::new()), report))
     }
 
@@ -86,7 +89,7 @@ impl<T> Store<T> {
             let (found, expected) = (state.control.node.to_string(), options.node.to_string());
             return Err(OpenError::OtherNode { found, expected });
         }
-        let (manifest, ends) = manifest_at_end(&scan, &state, at)?;
+        let AtEnd { files: manifest, all: ends, .. } = manifest_at_end(&scan, &state, at)?;
         check_files(&scan, &manifest)?;
         let Loaded { readers, upto, rebuilt } =
             load_runs(&*disk, &scan, &mut state, &manifest, &ends)?;
@@ -111,6 +114,7 @@ impl<T> Store<T> {
         replay.pass(scan.end());
         let Replay { state, catalog, snapshot, mut unwritten, .. } = replay;
         let snapshot = snapshot.unwrap_or_else(|| state.snapshot());
+        let stamp = Stamp { journal: scan.id(), end: scan.end() };
         let (journal, started) = scan.start(&snapshot, &options.journal, entropy)?;
 
         name_known(&disk, &state, &catalog, &mut unwritten);
@@ -125,8 +129,11 @@ impl<T> Store<T> {
             used_reserve: started.used_reserve,
             runs_rebuilt: rebuilt,
         };
-        let parts = Parts { disk, options, journal, state, catalog, spares: started.spares };
+        let (spares, end) = (started.spares, stamp.end);
+        let parts = Parts { disk, options, journal, state, catalog, spares, end };
         let mut store = parts.into_store(unwritten);
+        store.listings = Listings::new(Some(stamp));
+        store.open_sides()?;
         store.end_sessions(now);
         store.drop_leftovers();
         Ok((store, report))
@@ -163,11 +170,13 @@ struct Parts {
     state: State,
     catalog: Catalog,
     spares: Vec<SpareFile>,
+    /// Where the last commit that is no mark ends.
+    end: Position,
 }
 
 impl Parts {
     fn into_store<T>(self, unwritten: Vec<Unwritten>) -> Store<T> {
-        let Self { disk, options, journal, state, catalog, spares } = self;
+        let Self { disk, options, journal, state, catalog, spares, end } = self;
         let view = View::new(
             options.node.clone(),
             JournalId::new(journal.id().bytes()),
@@ -196,6 +205,9 @@ impl Parts {
             spares,
             used_buffer: None,
             files,
+            sides: super::side::Sides::default(),
+            listings: Listings::new(None),
+            data_end: end,
             full: false,
             failed: false,
             ended: BTreeMap::new(),
@@ -210,14 +222,23 @@ impl Parts {
 
 pub(super) type SealedFiles = BTreeMap<Position, SealedFile>;
 
-/// The sealed files as the journal's end knows them: those of the snapshot, and what entries
-/// behind it add and drop. The second map has those that were dropped behind the snapshot, too.
+/// The manifest as the journal's end knows it: that of the snapshot, and what entries behind it
+/// add and drop.
+pub(super) struct AtEnd {
+    pub(super) files: SealedFiles,
+    /// With those that were dropped behind the snapshot.
+    pub(super) all: SealedFiles,
+    pub(super) sides: BTreeMap<Position, SideFile>,
+}
+
+/// Reads the manifest as of the journal's end; `state` is the snapshot's, taken at `at`.
 pub(super) fn manifest_at_end(
     scan: &Scan,
     state: &State,
     at: Position,
-) -> Result<(SealedFiles, SealedFiles), OpenError> {
+) -> Result<AtEnd, OpenError> {
     let mut files = state.control.manifest.files.clone();
+    let mut sides = state.control.manifest.sides.clone();
     let mut all = files.clone();
     let mut failed = None;
     let mut each = |kind: u8, bytes: &[u8]| {
@@ -237,8 +258,12 @@ pub(super) fn manifest_at_end(
                     }
                 }
             }
+            Entry::ConflictsKept { side } => {
+                sides.insert(side.start, side);
+            }
             Entry::TopicCreated { .. }
             | Entry::MirrorBegun { .. }
+            | Entry::MirrorStarted { .. }
             | Entry::Batch { .. }
             | Entry::MirrorBatch { .. }
             | Entry::SequenceAdvanced { .. }
@@ -258,7 +283,7 @@ pub(super) fn manifest_at_end(
     })?;
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok((files, all)),
+        None => Ok(AtEnd { files, all, sides }),
     }
 }
 

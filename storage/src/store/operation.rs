@@ -71,6 +71,20 @@ pub enum Operation {
         /// Its topics.
         topics: Vec<MirrorTopic>,
     },
+    /// The first batch of an empty mirror is not its origin's batch 0: retention has dropped what
+    /// was before. Comes before that batch.
+    StartMirror {
+        /// The mirror's number.
+        slot: Slot,
+        /// The journal that the link has named.
+        journal: JournalId,
+        /// The first batch.
+        batch: BatchNumber,
+        /// The offset of its first visible record.
+        offset: Offset,
+        /// The chain before it, as the origin tells it.
+        chain: PartitionChain,
+    },
     /// A batch of an origin.
     Mirror {
         /// The mirror's number: [`crate::view::PartitionView::slot`].
@@ -154,6 +168,8 @@ pub enum Answer {
     Receipt(BatchReceipt),
     /// The mirrors are open: one end per partition of each topic, in the order asked.
     MirrorOpened(Vec<MirrorEnd>),
+    /// The mirror begins there.
+    MirrorStarted,
     /// The mirror ends there now; also for a batch that it had already.
     Mirrored {
         /// The mirror's number.

@@ -8,12 +8,14 @@ use crate::journal::Position;
 
 impl<T> Store<T> {
     /// Stages the dropping of files that are over the limits, or hold nothing, and that neither
-    /// the uplink nor a cursor with hold still needs.
+    /// the uplink nor a cursor with hold still needs. One with open conflicts waits for the copy
+    /// of those.
     pub(super) fn retain(&mut self, now: Timestamp) {
         let files = self.journal.files();
         let mut kept_bytes: u64 = files.iter().map(|file| file.len_bytes).sum();
         let mut chosen = Vec::new();
         let mut blocked = false;
+        let mut to_copy = None;
         for file in &files {
             let Some(sealed) = self.state.control.manifest.files.get(&file.start) else { continue };
             if self.is_chosen(file.start) {
@@ -24,13 +26,17 @@ impl<T> Store<T> {
             // oldest first.
             let wanted = sealed.slots.is_empty()
                 || !blocked && self.is_over(sealed, kept_bytes, now) && !self.is_needed(sealed);
-            if wanted {
+            if wanted && self.outlives(sealed) {
                 chosen.push(file.start);
                 kept_bytes -= file.len_bytes;
             } else {
+                if wanted {
+                    to_copy.get_or_insert(file);
+                }
                 blocked |= !sealed.slots.is_empty();
             }
         }
+        self.want_side(to_copy);
         let drops = chosen.into_iter().map(|start| Entry::FileDropped { start });
         self.waiting.extend(drops);
     }

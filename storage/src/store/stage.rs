@@ -59,6 +59,15 @@ impl<T> Store<T> {
             Operation::Mirror { slot, journal, batch, keys } => {
                 (self.plan_mirror(*slot, *journal, batch), Some(keys))
             }
+            Operation::StartMirror { slot, journal, batch, offset, chain } => {
+                let entry = Entry::MirrorStarted {
+                    slot: *slot,
+                    batch: *batch,
+                    offset: *offset,
+                    chain: *chain,
+                };
+                (plan_start(&self.state, *slot, *journal, entry), None)
+            }
             Operation::CreateTopic { name, settings } => {
                 (plan_topic(&self.state, name, *settings), None)
             }
@@ -240,6 +249,7 @@ impl<T> Store<T> {
             | Operation::CloseProducer { .. }
             | Operation::Publish { .. }
             | Operation::Mirror { .. }
+            | Operation::StartMirror { .. }
             | Operation::SetCursor { .. }
             | Operation::RemoveCursor { .. } => answer,
         }
@@ -262,6 +272,7 @@ impl<T> Store<T> {
             | Operation::OpenProducer { .. }
             | Operation::CloseProducer { .. }
             | Operation::OpenMirror { .. }
+            | Operation::StartMirror { .. }
             | Operation::SetCursor { .. }
             | Operation::RemoveCursor { .. } => Answer::Refused(refusal),
         })
@@ -401,6 +412,14 @@ fn plan_cursor(
     }
     let (name, topic, positions) = (name.clone(), topic.clone(), positions.to_vec());
     Plan::Entries(vec![Entry::CursorSet { name, topic, hold, positions }], Answer::CursorSet)
+}
+
+fn plan_start(state: &State, slot: Slot, journal: JournalId, entry: Entry) -> Plan {
+    let partition = state.partition(slot);
+    match partition.filter(|found| found.mirror_of == Some(journal) && found.is_empty_mirror()) {
+        Some(_) => Plan::Entries(vec![entry], Answer::MirrorStarted),
+        None => Plan::refuse(ErrorCode::Diverged, format!("partition {slot} has begun already")),
+    }
 }
 
 fn plan_remove(state: &State, name: &CursorName) -> Plan {

@@ -1,24 +1,57 @@
-//! Reads all runs in full: what `takt verify` prints beside the journal's files.
+//! Reads all runs and side files in full: what `takt verify` prints beside the journal's files.
 
 use std::sync::Arc;
 
 use super::OpenError;
-use super::open::{check_files, manifest_at_end};
+use super::open::{AtEnd, check_files, manifest_at_end};
 use crate::disk::Disk;
+use crate::entry::SideFile;
 use crate::journal::Scan;
 use crate::runs::{RunError, RunInfo, RunReader};
 use crate::state::State;
+use crate::view::{SideError, SideReader};
 
-/// What was found of one run.
+/// A file that the manifest names beside the journal's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptFile {
+    /// A run.
+    Run(RunInfo),
+    /// The open conflicts of a journal file.
+    Side(SideFile),
+}
+
+impl KeptFile {
+    /// The file's name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Run(info) => info.name(),
+            Self::Side(side) => side.name(),
+        }
+    }
+}
+
+/// What is wrong with such a file.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptDamage {
+    /// A run is damaged.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A side file is damaged.
+    #[error(transparent)]
+    Side(#[from] SideError),
+}
+
+/// What was found of one file.
 #[derive(Debug)]
 pub struct RunReport {
     /// What the manifest says of it.
-    pub info: RunInfo,
+    pub info: KeptFile,
     /// What is wrong; `None` if it is whole.
-    pub damage: Option<RunError>,
+    pub damage: Option<KeptDamage>,
 }
 
-/// Reads every run that the manifest names, oldest first, and reports on each. Changes nothing.
+/// Reads every run and every side file that the manifest names, oldest first, and reports on each.
+/// Changes nothing.
 ///
 /// # Errors
 /// [`OpenError`] where the journal cannot say which runs and files there must be, or one of its
@@ -28,12 +61,17 @@ pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
     let (snapshot, at) = scan.newest_snapshot();
     // The tables stay empty.
     let state = State::restore(snapshot, at, 1)?;
-    let (manifest, _) = manifest_at_end(&scan, &state, at)?;
-    check_files(&scan, &manifest)?;
-    let infos = manifest.values().filter_map(|file| file.run);
-    let report = |info: RunInfo| {
+    let AtEnd { files, sides, .. } = manifest_at_end(&scan, &state, at)?;
+    check_files(&scan, &files)?;
+    let runs = files.values().filter_map(|file| file.run).map(|info| {
         let run = RunReader::open(&**disk, scan.id(), &info);
-        RunReport { info, damage: run.and_then(|run| run.verify()).err() }
-    };
-    Ok(infos.map(report).collect())
+        let damage = run.and_then(|run| run.verify()).err().map(KeptDamage::from);
+        RunReport { info: KeptFile::Run(info), damage }
+    });
+    let sides = sides.values().map(|info| {
+        let side = SideReader::open(&**disk, scan.id(), info);
+        let damage = side.and_then(|side| side.verify()).err().map(KeptDamage::from);
+        RunReport { info: KeptFile::Side(*info), damage }
+    });
+    Ok(runs.chain(sides).collect())
 }

@@ -1,6 +1,7 @@
 //! Names, ends, cursors and conflicts, as of the last durable commit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use takt_protocol::batch::Place;
 use takt_protocol::words::{
@@ -9,7 +10,9 @@ use takt_protocol::words::{
 };
 
 use super::Status;
+use super::side::SideReader;
 use crate::entry::TopicSettings;
+use crate::journal::Position;
 use crate::runs::{MaskedAddress, Slot};
 
 /// A topic of one origin.
@@ -82,6 +85,8 @@ pub(crate) struct Directory {
     partitions: Vec<PartitionView>,
     pub(crate) cursors: BTreeMap<CursorName, CursorView>,
     pub(crate) conflicts: BTreeMap<MaskedAddress, Conflict>,
+    /// By the start of the journal file whose open conflicts they hold.
+    pub(crate) sides: BTreeMap<Position, Arc<SideReader>>,
     pub(crate) status: Status,
 }
 

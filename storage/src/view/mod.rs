@@ -4,9 +4,11 @@
 //! commit has become durable, and holds its locks for moments only. The newest commits stay in
 //! memory, so that tail readers and the uplink do not touch the disk.
 
+mod conflicts;
 mod directory;
 mod read;
 mod recent;
+mod side;
 mod status;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -15,14 +17,17 @@ use takt_protocol::words::{JournalId, NodeName, TopicName};
 
 use crate::catalog::Catalog;
 use crate::entry::TopicSettings;
+use crate::index::{Index, IndexError};
 use crate::journal::{ReadError as JournalReadError, Reader};
 use crate::keys::KeyHasher;
 use crate::runs::{RunError, Slot};
 
+pub use conflicts::ConflictContent;
 pub(crate) use directory::Directory;
 pub use directory::{Conflict, CursorView, PartitionView, TopicView};
-pub use read::ConflictContent;
 pub(crate) use recent::Recent;
+pub use side::SideError;
+pub(crate) use side::{SideReader, SideWriter, is_side, len_bytes as side_len_bytes};
 pub use status::{Counters, Status};
 
 use takt_protocol::words::Offset;
@@ -42,6 +47,8 @@ struct Shared {
     reader: Reader,
     directory: RwLock<Directory>,
     recent: RwLock<Recent>,
+    /// Once it has all that is sealed.
+    index: RwLock<Option<Arc<Index>>>,
 }
 
 /// Why nothing was read.
@@ -86,6 +93,12 @@ impl From<RunError> for ReadError {
     }
 }
 
+impl From<SideError> for ReadError {
+    fn from(error: SideError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
 impl View {
     pub(crate) fn new(
         node: NodeName,
@@ -103,6 +116,7 @@ impl View {
             reader,
             directory: RwLock::new(directory),
             recent: RwLock::default(),
+            index: RwLock::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -177,6 +191,25 @@ impl View {
 
     pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
         self.shared.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn index(&self) -> Option<Arc<Index>> {
+        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets readers use an index, or none.
+    pub(crate) fn set_index(&self, index: Option<Arc<Index>>) {
+        *self.shared.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+    }
+
+    /// An index that failed is used no more; the store makes another.
+    fn lose_index(&self, failed: &Arc<Index>, error: &IndexError) {
+        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        if index.as_ref().is_some_and(|there| Arc::ptr_eq(there, failed)) {
+            *index = None;
+            let error: &(dyn std::error::Error + 'static) = error;
+            tracing::warn!(error, "the index of listings failed; it is made again");
+        }
     }
 
     pub(crate) fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {

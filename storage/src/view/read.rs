@@ -1,4 +1,4 @@
-//! Reading batches, chains, orders and conflicts.
+//! Reading batches, chains and orders.
 
 use std::sync::PoisonError;
 
@@ -8,20 +8,11 @@ use takt_protocol::chunks::Chunks;
 use takt_protocol::hashing::route;
 use takt_protocol::words::{BatchNumber, Offset, OrderKey, PartitionChain, Timestamp, TopicName};
 
-use super::{Conflict, PartitionView, ReadError, View};
-use crate::runs::{Extent, MaskedAddress, Slot};
+use super::{PartitionView, ReadError, View};
+use crate::runs::{Extent, Slot};
 
 /// How many batches are looked up at a time.
 const PAGE: usize = 64;
-
-/// A record that was set aside, with the batch that holds it.
-#[derive(Debug, Clone)]
-pub struct ConflictContent {
-    /// What is listed of it.
-    pub conflict: Conflict,
-    /// The batch; the record is number [`MaskedAddress::index`] in it.
-    pub batch: StoredBatch,
-}
 
 impl View {
     /// Batches of a partition, the one that holds the record at `from` first, then those behind
@@ -104,8 +95,21 @@ impl View {
     /// As [`View::read`].
     pub fn offset_at(&self, slot: Slot, time: Timestamp) -> Result<Offset, ReadError> {
         let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
-        let found = self.catalog().find_time(slot, time)?;
+        let found = match self.indexed_time(slot, time)? {
+            Some(extent) => Some(extent),
+            None => self.catalog().find_time(slot, time)?,
+        };
         Ok(found.map_or(partition.end, |extent| extent.base_offset.max(partition.start)))
+    }
+
+    /// The first batch at `time` or later, where the index names the sealed file that holds it.
+    fn indexed_time(&self, slot: Slot, time: Timestamp) -> Result<Option<Extent>, ReadError> {
+        let file = self.ask_index(|index| index.file_at(slot, time)).flatten();
+        // Where the file begins at that very time, one before it may end at it.
+        let file = file.filter(|(_, held)| held.first_time < time && time <= held.last_time);
+        let Some((start, held)) = file else { return Ok(None) };
+        let run = self.catalog().run(start).filter(|run| run.slot(slot) == Some(&held));
+        Ok(run.map(|run| run.extent_by_time(slot, time)).transpose()?.flatten())
     }
 
     /// Where the events of an order key are, of all origins: by origin, then offset; behind
@@ -144,38 +148,6 @@ impl View {
             }
         }
         Ok(places)
-    }
-
-    /// Open conflicts behind `after`, of one topic or of all, at most `max`.
-    pub fn conflicts(
-        &self,
-        topic: Option<&TopicName>,
-        after: Option<MaskedAddress>,
-        max: usize,
-    ) -> Vec<Conflict> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let directory = self.directory();
-        let of_topic = |conflict: &&Conflict| {
-            topic.is_none_or(|topic| {
-                let partition = directory.partition(conflict.address.slot);
-                partition.is_some_and(|partition| partition.id.topic == *topic)
-            })
-        };
-        let behind = after.map_or(Unbounded, Excluded);
-        let listed = directory.conflicts.range((behind, Unbounded));
-        listed.map(|(_, conflict)| conflict).filter(of_topic).take(max).copied().collect()
-    }
-
-    /// A conflict with its content.
-    ///
-    /// # Errors
-    /// [`ReadError::NotFound`] where none is open there; else as [`View::read`].
-    pub fn conflict(&self, address: MaskedAddress) -> Result<ConflictContent, ReadError> {
-        let conflict = self.directory().conflicts.get(&address).copied();
-        let conflict = conflict.ok_or(ReadError::NotFound)?;
-        let batches = self.read_from_batch(address.slot, address.batch_number, 1)?;
-        let batch = batches.into_iter().next().ok_or(ReadError::NotFound)?;
-        Ok(ConflictContent { conflict, batch })
     }
 
     fn collect(

@@ -23,6 +23,11 @@ pub struct Status {
     pub full: bool,
     /// Open conflicts that are listed.
     pub conflicts: usize,
+    /// What the side files with open conflicts of dropped files take, in bytes.
+    pub conflicts_kept_bytes: u64,
+    /// Side files have no more room: the oldest file cannot be dropped before conflicts are
+    /// decided.
+    pub conflicts_kept_full: bool,
     /// Producers that are known.
     pub producers: usize,
     /// Since the start of the node.
@@ -50,4 +55,7 @@ pub struct Counters {
     pub refused: u64,
     /// Batches of other origins.
     pub mirrored: u64,
+    /// Journal files that were to be dropped, but their open conflicts found no room in side
+    /// files.
+    pub retention_blocked: u64,
 }

@@ -6,14 +6,19 @@ use takt_protocol::words::{BatchNumber, JournalId, Offset};
 use super::*;
 use crate::runs::Slot;
 
-fn open_mirror(hub: &mut World, journal: JournalId) -> Answer {
+pub(super) fn open_mirror(hub: &mut World, journal: JournalId) -> Answer {
     let settings = TopicSettings::default();
     let topics = vec![MirrorTopic { name: topic("t"), settings }];
     let origin = NodeName::new("plant").unwrap();
     hub.run(Operation::OpenMirror { origin, journal, topics })
 }
 
-fn mirror(hub: &mut World, slot: Slot, journal: JournalId, batch: &StoredBatch) -> Answer {
+pub(super) fn mirror(
+    hub: &mut World,
+    slot: Slot,
+    journal: JournalId,
+    batch: &StoredBatch,
+) -> Answer {
     let mut keys = KeyHashes::default();
     hub.store.view().key_hasher().hash_batch(&topic("t"), batch.batch(), &mut keys).unwrap();
     batch.check_content(1).unwrap();

@@ -2,10 +2,12 @@
 
 mod crash;
 mod full;
+mod listing;
 mod mirror;
 mod model;
 mod publish;
 mod restart;
+mod side;
 
 use std::sync::Arc;
 

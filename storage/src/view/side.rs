@@ -1,0 +1,307 @@
+//! Side files: the batches that hold open conflicts, copied before retention drops their journal
+//! file.
+//!
+//! A side file `conflicts-<start>-<incarnation>.side` goes with the journal file of the same
+//! numbers. It has its name only when it is durable, and counts only once the manifest names it.
+//! Numbers are little-endian.
+//!
+//! ```text
+//! header (96 bytes)                                               offset
+//!   magic "TAKTSID\n"                                             0
+//!   format version u16, reserved u16, incarnation u32             8
+//!   journal id                                                    16
+//!   start of the journal file u64, batches u64, length u64        32
+//!   reserved u64                                                  56
+//!   xxh3-128 of the index                                         64
+//!   xxh3-128 of the header up to here                             80
+//! index, by slot and batch number: 40 bytes each
+//!   slot u32, length u32, batch number u64, offset u64, xxh3-128 of the batch
+//! stored batches, one behind the other, as the journal has them
+//! ```
+//! The header's checksum is also in the manifest: with it, every byte is accounted for.
+
+use std::io;
+
+use bytes::Bytes;
+use takt_protocol::batch::StoredBatch;
+use takt_protocol::chunks::Chunks;
+use takt_protocol::varint::{Cursor, Truncated};
+use takt_protocol::words::BatchNumber;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use crate::disk::{Disk, DiskFile};
+use crate::entry::SideFile;
+use crate::journal::{Incarnation, JournalId, Position};
+use crate::runs::Slot;
+
+const HEADER: usize = 96;
+const ROW: usize = 40;
+const MAGIC: [u8; 8] = *b"TAKTSID\n";
+const VERSION: u16 = 1;
+
+/// Why a side file gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SideError {
+    /// There is no such file.
+    #[error("the side file {name} is missing")]
+    Missing {
+        /// The file's name.
+        name: String,
+    },
+    /// It is not what the manifest says, or it rotted.
+    #[error("the side file {name} is damaged: {what}")]
+    Corrupt {
+        /// The file's name.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// It is of another format version.
+    #[error("the side file {name} has format version {version}, which is not known")]
+    Version {
+        /// The file's name.
+        name: String,
+        /// The version.
+        version: u16,
+    },
+    /// The disk failed.
+    #[error("the side file {name} could not be read")]
+    Io {
+        /// The file's name.
+        name: String,
+        /// What the disk said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// One batch in a side file.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    slot: Slot,
+    batch_number: BatchNumber,
+    at: u64,
+    len_bytes: u32,
+    checksum: u128,
+}
+
+impl Row {
+    fn key(&self) -> (Slot, BatchNumber) {
+        (self.slot, self.batch_number)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.slot.get().to_le_bytes());
+        out.extend_from_slice(&self.len_bytes.to_le_bytes());
+        out.extend_from_slice(&self.batch_number.get().to_le_bytes());
+        out.extend_from_slice(&self.at.to_le_bytes());
+        out.extend_from_slice(&self.checksum.to_le_bytes());
+    }
+
+    fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
+        let slot = Slot::new(u32::from_le_bytes(cursor.array()?));
+        let len_bytes = u32::from_le_bytes(cursor.array()?);
+        let batch_number = BatchNumber::new(u64::from_le_bytes(cursor.array()?));
+        let at = u64::from_le_bytes(cursor.array()?);
+        let checksum = u128::from_le_bytes(cursor.array()?);
+        Ok(Self { slot, batch_number, at, len_bytes, checksum })
+    }
+}
+
+/// What a file of so many batches has in front of them, in bytes.
+fn data_at(batches: usize) -> u64 {
+    (HEADER + batches * ROW) as u64
+}
+
+/// The length of a side file of these batches, in bytes.
+pub(crate) fn len_bytes(batches: usize, batch_bytes: u64) -> u64 {
+    data_at(batches).saturating_add(batch_bytes)
+}
+
+/// The header up to its checksum, and that.
+fn header(side: &SideFile, journal: JournalId, index_hash: u128) -> (Vec<u8>, u128) {
+    let mut out = Vec::with_capacity(HEADER);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&[0; 2]);
+    out.extend_from_slice(&side.incarnation.get().to_le_bytes());
+    out.extend_from_slice(&journal.bytes());
+    for number in [side.start.get(), side.batches, side.len_bytes, 0] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&index_hash.to_le_bytes());
+    let checksum = xxh3_128(&out);
+    (out, checksum)
+}
+
+/// Writes a side file front to back, and gives it its name when it is durable.
+#[derive(Debug)]
+pub(crate) struct SideWriter<'a> {
+    disk: &'a dyn Disk,
+    file: Box<dyn DiskFile>,
+    side: SideFile,
+    rows: Vec<Row>,
+    at: u64,
+}
+
+impl<'a> SideWriter<'a> {
+    /// Begins the side file of a journal file, for so many batches.
+    pub(crate) fn begin(
+        disk: &'a dyn Disk,
+        start: Position,
+        incarnation: Incarnation,
+        batches: usize,
+    ) -> io::Result<Self> {
+        let at = data_at(batches);
+        let batches = batches as u64;
+        let side = SideFile { start, incarnation, batches, len_bytes: 0, checksum: 0 };
+        let temporary = temporary(&side);
+        match disk.remove(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = disk.create(&temporary)?;
+        Ok(Self { disk, file, side, rows: Vec::new(), at })
+    }
+
+    /// Adds a batch; they come by slot and number.
+    pub(crate) fn push(&mut self, slot: Slot, batch: &StoredBatch) -> io::Result<()> {
+        let mut hasher = Xxh3::new();
+        let at = self.at;
+        for piece in batch.pieces() {
+            hasher.update(piece);
+            self.file.write_at(self.at, piece)?;
+            self.at += piece.len() as u64;
+        }
+        let len_bytes = u32::try_from(batch.len()).map_err(io::Error::other)?;
+        let (batch_number, checksum) = (batch.header().batch_number, hasher.digest128());
+        let row = Row { slot, batch_number, at, len_bytes, checksum };
+        assert!(self.rows.last().is_none_or(|last| last.key() < row.key()), "in their order");
+        self.rows.push(row);
+        Ok(())
+    }
+
+    /// Durable when it returns.
+    pub(crate) fn finish(self, journal: JournalId) -> io::Result<SideFile> {
+        let Self { disk, file, mut side, rows, at } = self;
+        assert_eq!(rows.len() as u64, side.batches, "as many batches as were announced");
+        let mut index = Vec::with_capacity(rows.len() * ROW);
+        for row in &rows {
+            row.encode(&mut index);
+        }
+        side.len_bytes = at;
+        let (mut bytes, checksum) = header(&side, journal, xxh3_128(&index));
+        side.checksum = checksum;
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_slice(&index);
+        file.write_at(0, &bytes)?;
+        file.sync_all()?;
+        disk.rename(&temporary(&side), &side.name())?;
+        disk.sync_dir()?;
+        Ok(side)
+    }
+}
+
+fn temporary(side: &SideFile) -> String {
+    format!("{}.tmp", side.name())
+}
+
+/// Whether a file is a side file or was to become one.
+pub(crate) fn is_side(name: &str) -> bool {
+    let name = name.strip_suffix(".tmp").unwrap_or(name);
+    name.strip_prefix("conflicts-").is_some_and(|name| name.strip_suffix(".side").is_some())
+}
+
+/// A side file that answers.
+#[derive(Debug)]
+pub(crate) struct SideReader {
+    name: String,
+    file: Box<dyn DiskFile>,
+    rows: Vec<Row>,
+}
+
+impl SideReader {
+    /// Opens the side file that the manifest of `journal` names, and verifies header and index.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        journal: JournalId,
+        side: &SideFile,
+    ) -> Result<Self, SideError> {
+        let name = side.name();
+        let file = match disk.open(&name, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(SideError::Missing { name });
+            }
+            Err(error) => return Err(SideError::Io { name, error }),
+        };
+        let mut reader = Self { name, file, rows: Vec::new() };
+        let len = reader.file.len().map_err(|error| reader.io(error))?;
+        if len != side.len_bytes {
+            return Err(reader.corrupt("its length is wrong"));
+        }
+        let index_len = usize::try_from(side.batches).ok().and_then(|n| n.checked_mul(ROW));
+        let index_len = index_len.filter(|n| (HEADER + *n) as u64 <= len);
+        let index_len = index_len.ok_or_else(|| reader.corrupt("it is too short"))?;
+        let head = reader.bytes(0, HEADER)?;
+        let version = u16::from_le_bytes([head[8], head[9]]);
+        if head[..8] == MAGIC && version != VERSION {
+            return Err(SideError::Version { name: reader.name, version });
+        }
+        let index = reader.bytes(HEADER as u64, index_len)?;
+        let (mut expected, checksum) = header(side, journal, xxh3_128(&index));
+        expected.extend_from_slice(&checksum.to_le_bytes());
+        if checksum != side.checksum || expected != head {
+            return Err(reader.corrupt("its header or index is not the named one"));
+        }
+        let rows = index.chunks(ROW).map(|row| Row::decode(&mut Cursor::new(row)));
+        let rows: Result<Vec<_>, _> = rows.collect();
+        reader.rows = rows.map_err(|_| reader.corrupt("its index is not well formed"))?;
+        Ok(reader)
+    }
+
+    /// A batch; `None` if it is not in here.
+    pub(crate) fn batch(
+        &self,
+        slot: Slot,
+        number: BatchNumber,
+    ) -> Result<Option<StoredBatch>, SideError> {
+        let Ok(index) = self.rows.binary_search_by_key(&(slot, number), Row::key) else {
+            return Ok(None);
+        };
+        self.read(&self.rows[index]).map(Some)
+    }
+
+    /// Reads and verifies all of it.
+    pub(crate) fn verify(&self) -> Result<(), SideError> {
+        self.rows.iter().try_for_each(|row| self.read(row).map(drop))
+    }
+
+    fn read(&self, row: &Row) -> Result<StoredBatch, SideError> {
+        let bytes = self.bytes(row.at, row.len_bytes as usize)?;
+        if xxh3_128(&bytes) != row.checksum {
+            return Err(self.corrupt("the checksum of a batch is wrong"));
+        }
+        let batch = StoredBatch::take(&mut Chunks::from(bytes));
+        let batch = batch.ok().filter(|batch| batch.header().batch_number == row.batch_number);
+        batch.ok_or_else(|| self.corrupt("a batch is none"))
+    }
+
+    fn bytes(&self, at: u64, len: usize) -> Result<Bytes, SideError> {
+        let mut bytes = vec![0; len];
+        self.file.read_at(at, &mut bytes).map_err(|error| self.io(error))?;
+        Ok(bytes.into())
+    }
+
+    fn corrupt(&self, what: &'static str) -> SideError {
+        SideError::Corrupt { name: self.name.clone(), what }
+    }
+
+    fn io(&self, error: io::Error) -> SideError {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            self.corrupt("it is too short")
+        } else {
+            SideError::Io { name: self.name.clone(), error }
+        }
+    }
+}
