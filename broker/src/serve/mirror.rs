@@ -45,6 +45,8 @@ struct Link {
     /// By the topic's place in the link's list.
     slots: HashMap<(u16, PartitionNumber), Slot>,
     topics: Vec<TopicName>,
+    /// Where empty mirrors begin other than at batch 0, until their first batch has come.
+    starts: Vec<MirrorEnd>,
     replaced: watch::Receiver<bool>,
 }
 
@@ -118,8 +120,11 @@ impl Session<'_> {
                     self.state.on_stored(ticket, Err(refused));
                 }
             }
-            // The first batch of an empty mirror says where it begins; its chain was checked.
-            MirrorTargetEvent::Started(_) => {}
+            MirrorTargetEvent::Started(starts) => {
+                if let Some(link) = &mut self.link {
+                    link.starts = starts;
+                }
+            }
             MirrorTargetEvent::Diverged(detail) => {
                 self.report_refused(&refusal(ErrorCode::Diverged, detail));
             }
@@ -171,7 +176,7 @@ impl Session<'_> {
             link.detail.clear();
         });
         tracing::info!(%origin, "a link is open");
-        self.link = Some(Link { origin, journal, slots, topics, replaced });
+        self.link = Some(Link { origin, journal, slots, topics, starts: Vec::new(), replaced });
         Ok(told)
     }
 
@@ -204,9 +209,10 @@ impl Session<'_> {
         partition: PartitionNumber,
         batch: StoredBatch,
     ) -> Result<(), Refusal> {
-        let link = self.link.as_ref();
+        let link = self.link.as_mut();
         let link = link.ok_or_else(|| refusal(ErrorCode::Protocol, "a batch before the start"))?;
-        let slot = link.slots.get(&(topic, partition)).zip(link.topics.get(usize::from(topic)));
+        let place = (topic, partition);
+        let slot = link.slots.get(&place).zip(link.topics.get(usize::from(topic)));
         let Some((slot, topic)) = slot else {
             return Err(refusal(ErrorCode::Protocol, "a batch of a partition that is not open"));
         };
@@ -217,8 +223,24 @@ impl Session<'_> {
             self.node.counters.bad_batch();
             return Err(refusal(ErrorCode::BadBatch, error.to_string()));
         }
-        self.in_flight.insert(ticket, batch.len());
         let journal = link.journal;
+        let start = link.starts.iter().position(|s| (s.topic, s.partition) == place);
+        if let Some(point) = start.and_then(|at| link.starts.swap_remove(at).end) {
+            let operation = Operation::StartMirror {
+                slot: *slot,
+                journal,
+                batch: point.next_batch,
+                offset: batch.header().base_offset,
+                chain: point.chain,
+            };
+            // Where it is refused, so is the batch behind it, and that answer is waited for.
+            let (ticket, _) = Ticket::once();
+            self.node
+                .writer
+                .submit(operation, ticket)
+                .map_err(|stopped| refusal(ErrorCode::Stopping, stopped.to_string()))?;
+        }
+        self.in_flight.insert(ticket, batch.len());
         let operation = Operation::Mirror { slot: *slot, journal, batch, keys };
         self.node
             .writer

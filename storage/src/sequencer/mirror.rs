@@ -21,10 +21,15 @@ pub enum MirrorJudged {
 }
 
 impl Partition {
+    /// Whether nothing says yet where the mirror begins.
+    pub(crate) fn is_empty_mirror(&self) -> bool {
+        self.mirror_of.is_some() && self.end.batch.get() == 0
+    }
+
     /// Where the mirror ends; `None` where it is empty.
     pub(crate) fn mirror_end(&self) -> Option<MirrorPoint> {
         let end = self.end;
-        (end.batch.get() > 0).then_some(MirrorPoint {
+        (!self.is_empty_mirror()).then_some(MirrorPoint {
             next_batch: end.batch,
             chain: end.chain,
             next_offset: end.offset,
