@@ -60,8 +60,7 @@ fn an_empty_mirror_begins_where_its_origin_does() {
     let mirror = hub.store.view().partition(slot).unwrap();
     assert_eq!((mirror.start, mirror.start_batch), (own.start, own.start_batch));
     assert_eq!((mirror.end, mirror.chain), (own.end, own.chain));
-    let mirrored =
-        hub.store.view().read_from_batch(slot, own.start_batch, usize::MAX).unwrap();
+    let mirrored = hub.store.view().read_from_batch(slot, own.start_batch, usize::MAX).unwrap();
     let bytes = |batches: &[takt_protocol::batch::StoredBatch]| {
         batches.iter().flat_map(|batch| batch.pieces().flatten().copied()).collect::<Vec<u8>>()
     };
