@@ -261,7 +261,7 @@ opaque!(
     PartitionChain
 );
 opaque!(
-    /// What tells a repeat from a conflict: see [`crate::digest`].
+    /// What tells a repeat from a conflict: see [`crate::hashing::DigestHasher`].
     Digest
 );
 

@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 as JSON (structured content mode) at the edges, and [`Event`] within.
+//! CloudEvents 1.0 as JSON (structured content mode) at the edges, and [`Event`](crate::Event) within.
 //!
 //! What is kept, and how:
 //!
