@@ -12,7 +12,15 @@ mod pages;
 mod rows;
 mod stamp;
 
-use std::{collections::BTreeSet, io, ops::RangeInclusive, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
@@ -31,6 +39,8 @@ pub use stamp::Stamp;
 
 const NAME: &str = "index.redb";
 const CACHE_BYTES: usize = 4 << 20;
+/// One change in so many is durable: redb gives the pages of those before free only then.
+const DURABLE_EACH: u32 = 64;
 
 type ConflictKey = (u32, u64, u16);
 /// Slot, first append time, start of the file.
@@ -75,6 +85,7 @@ pub struct Index {
     database: Database,
     pages: Arc<Pages>,
     disk: Arc<dyn Disk>,
+    changes: AtomicU32,
 }
 
 impl Index {
@@ -119,7 +130,7 @@ impl Index {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(Backend::new(Arc::clone(&pages)))
             .map_err(redb)?;
-        Ok(Self { database, pages, disk })
+        Ok(Self { database, pages, disk, changes: AtomicU32::new(0) })
     }
 
     /// A clean stop at `stamp`: makes all durable and lets the next start use it.
@@ -127,7 +138,7 @@ impl Index {
     /// # Errors
     /// [`IndexError`]; the next start makes it anew.
     pub fn close(self, stamp: &Stamp) -> Result<(), IndexError> {
-        let Self { database, pages, disk } = self;
+        let Self { database, pages, disk, .. } = self;
         let write = database.begin_write().map_err(redb)?;
         write.commit().map_err(redb)?;
         database.close().map_err(redb)?;
@@ -289,13 +300,17 @@ impl Index {
         Ok(Some((Position::new(key.value().2), summary)))
     }
 
-    /// One transaction, not durable before [`Index::close`]: a crash means a new index anyway.
+    /// One transaction. It need not be durable before [`Index::close`]: a crash means a new index
+    /// anyway.
     fn change(
         &self,
         change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::StorageError>,
     ) -> Result<(), IndexError> {
         let mut write = self.database.begin_write().map_err(redb)?;
-        write.set_durability(Durability::None).map_err(redb)?;
+        let count = self.changes.fetch_add(1, Ordering::Relaxed);
+        let durable = count % DURABLE_EACH == DURABLE_EACH - 1;
+        let durability = if durable { Durability::Immediate } else { Durability::None };
+        write.set_durability(durability).map_err(redb)?;
         {
             let mut tables = Tables {
                 conflicts: write.open_table(CONFLICTS).map_err(redb)?,

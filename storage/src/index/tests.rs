@@ -121,6 +121,21 @@ fn it_is_used_only_from_a_clean_stop_to_the_next_start() {
 }
 
 #[test]
+fn it_does_not_grow_with_the_files_that_came_and_went() {
+    let disk = SimDisk::new();
+    let index = Index::create(Arc::new(disk.clone())).unwrap();
+    let len_after = |files: std::ops::Range<u64>| {
+        for file in files {
+            index.ingest(&SealedFileListing { conflicts: Vec::new(), ..listing(file) }).unwrap();
+            index.drop_file(Position::new(file << 20)).unwrap();
+        }
+        disk.content(NAME).unwrap().len()
+    };
+    let first = len_after(0..200);
+    assert_eq!(len_after(200..1_000), first);
+}
+
+#[test]
 fn no_flipped_bit_of_a_stopped_index_passes() {
     let disk = SimDisk::new();
     filled(&disk).close(&STAMP).unwrap();

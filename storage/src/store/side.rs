@@ -29,6 +29,8 @@ pub(super) struct Sides {
     /// The file whose conflicts found no room, and how much there was, in bytes.
     over: Option<(Position, u64)>,
     retry_at: Option<Timestamp>,
+    /// The file whose failure was logged.
+    warned: Option<Position>,
     /// A side file was named: its journal file may go.
     retain_again: bool,
 }
@@ -41,6 +43,7 @@ impl Default for Sides {
             readers: BTreeMap::new(),
             over: None,
             retry_at: None,
+            warned: None,
             retain_again: false,
         }
     }
@@ -160,11 +163,15 @@ impl<T> Store<T> {
                 let (side, reader) = *written;
                 self.sides.retry_at = None;
                 self.sides.over = None;
+                self.sides.warned = None;
                 self.sides.readers.insert(start, reader);
                 self.waiting.push_back(Entry::ConflictsKept { side });
             }
             Err(error) => {
-                tracing::warn!(%start, %error, "a journal file with open conflicts is not dropped");
+                if self.sides.warned.replace(start) != Some(start) {
+                    let what = "a journal file with open conflicts is not dropped";
+                    tracing::warn!(%start, %error, what);
+                }
                 if let SideJobError::Full { left, .. } = error {
                     self.sides.over = Some((start, left));
                     self.counters.retention_blocked += 1;

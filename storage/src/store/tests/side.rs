@@ -140,6 +140,33 @@ fn a_file_whose_conflicts_find_no_room_is_not_dropped() {
 }
 
 #[test]
+fn a_full_disk_does_not_keep_retention_from_its_copies() {
+    let mut world = limited();
+    let sent = fill(&mut world, &mut 1, 6);
+    let used: u64 = Disk::list(&world.disk).unwrap().iter().map(|(_, len)| len).sum();
+    world.disk.set_capacity(Some(used + (64 << 10)));
+    world.store.spares.clear();
+    world.store.full = true;
+    retain(&mut world);
+    assert!(start(&world) > Offset::new(0));
+    assert!(!world.store.view().status().full, "a dropped file is a spare");
+    check(&world, &sent);
+
+    // Not one byte is left: the file stays until there is room.
+    let mut world = limited();
+    let sent = fill(&mut world, &mut 1, 6);
+    world.disk.set_capacity(Some(0));
+    retain(&mut world);
+    assert_eq!(start(&world), Offset::new(0));
+    check(&world, &sent);
+    world.disk.set_capacity(None);
+    world.now += 1_100_000;
+    retain(&mut world);
+    assert!(start(&world) > Offset::new(0));
+    check(&world, &sent);
+}
+
+#[test]
 fn mirrored_conflicts_are_kept_too() {
     let mut plant = World::with_topic("plant");
     let sent = fill(&mut plant, &mut 1, 6);
