@@ -14,8 +14,7 @@ use crate::{eventually, within};
 /// # Panics
 /// If it cannot be read.
 pub async fn read_all(client: &Client, topic: &str, origin: Option<&str>) -> Vec<Delivered> {
-    let info =
-        eventually("an answer", async || client.admin().topic_info(topic).await).await;
+    let info = eventually("an answer", async || client.admin().topic_info(topic).await).await;
     let wanted = info.partitions.iter().filter(|p| origin.is_none_or(|origin| p.origin == origin));
     let mut missing: u64 = wanted.map(|p| p.end_offset - p.start_offset).sum();
     let mut builder = client.consumer(topic).from(Start::Earliest);
@@ -112,10 +111,8 @@ pub fn assert_orders_are_dense(stored: &[Delivered]) {
 /// # Panics
 /// If it was not new.
 pub fn appended(receipt: &Receipt) -> Place {
-    match receipt {
-        Receipt::Appended { place, .. } => *place,
-        other => panic!("not appended: {other:?}"),
-    }
+    let Receipt::Appended { place, .. } = receipt else { panic!("not appended: {receipt:?}") };
+    *place
 }
 
 /// All open conflicts of a topic.

@@ -12,9 +12,7 @@ use takt_storage::entry::TopicSettings;
 use takt_storage::journal::JournalOptions;
 use takt_storage::keys::KeyHashes;
 use takt_storage::runs::Slot;
-use takt_storage::store::{
-    Answer, OpenError, OpenReport, Operation, Staged, Store, StoreOptions,
-};
+use takt_storage::store::{Answer, OpenError, OpenReport, Operation, Staged, Store, StoreOptions};
 
 use crate::events::Dice;
 
@@ -121,7 +119,12 @@ impl Driver {
     ///
     /// # Panics
     /// If the batch does not hold.
-    pub fn mirror(&mut self, slot: Slot, journal: takt_protocol::words::JournalId, batch: StoredBatch) -> Answer {
+    pub fn mirror(
+        &mut self,
+        slot: Slot,
+        journal: takt_protocol::words::JournalId,
+        batch: StoredBatch,
+    ) -> Answer {
         let mut keys = KeyHashes::default();
         let hasher = self.store.view().key_hasher().clone();
         hasher.hash_batch(&self.topic, batch.batch(), &mut keys).expect("a batch that holds");

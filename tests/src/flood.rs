@@ -126,7 +126,8 @@ impl Flood {
     /// If it does not.
     pub async fn finish(mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        within("the producers", async { while self.producers.join_next().await.is_some() {} }).await;
+        within("the producers", async { while self.producers.join_next().await.is_some() {} })
+            .await;
         let info = self.client.admin().topic_info(TOPIC).await.expect("the topic");
         let end = info.partitions[0].end_offset;
         assert_eq!(end, self.acknowledged(), "what is stored was acknowledged");

@@ -28,7 +28,10 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// If there is none within [`DEADLINE`]; with the last reason why not.
-pub async fn eventually<R, E: Display>(what: &str, mut ask: impl AsyncFnMut() -> Result<R, E>) -> R {
+pub async fn eventually<R, E: Display>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<R, E>,
+) -> R {
     let until = Instant::now() + DEADLINE;
     loop {
         match ask().await {
@@ -44,8 +47,6 @@ pub async fn eventually<R, E: Display>(what: &str, mut ask: impl AsyncFnMut() ->
 /// # Panics
 /// If it has not within [`DEADLINE`].
 pub async fn within<R>(what: &str, happening: impl Future<Output = R>) -> R {
-    match tokio::time::timeout(DEADLINE, happening).await {
-        Ok(result) => result,
-        Err(_) => panic!("{what} has not happened within {DEADLINE:?}"),
-    }
+    let in_time = tokio::time::timeout(DEADLINE, happening).await;
+    in_time.unwrap_or_else(|_| panic!("{what} has not happened within {DEADLINE:?}"))
 }

@@ -97,9 +97,11 @@ impl Process {
             }
             let ended = self.child.try_wait().ok().flatten();
             let wait = tokio::time::timeout(std::time::Duration::from_millis(200), count.changed());
-            if wait.await.is_err() && (ended.is_some() || Instant::now() > until) {
-                panic!("no line has {text:?} in it; ended: {ended:?}; it said\n{}", self.log());
-            }
+            assert!(
+                wait.await.is_ok() || (ended.is_none() && Instant::now() < until),
+                "no line has {text:?} in it; ended: {ended:?}; it said\n{}",
+                self.log()
+            );
         }
     }
 

@@ -98,7 +98,7 @@ impl Site {
     ///
     /// # Panics
     /// If there is no such node or `key` has no section.
-    pub fn set(&mut self, node: &str, key: &str, value: impl ToString) {
+    pub fn set(&mut self, node: &str, key: &str, value: &str) {
         let (section, key) = key.split_once('.').expect("section.key");
         let variable = format!("TAKT_{}__{}", section.to_uppercase(), key.to_uppercase());
         let place = self.nodes.get_mut(node).expect("a node of the site");

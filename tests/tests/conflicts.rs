@@ -1,4 +1,5 @@
 //! The same id with other content: set aside, named, kept once, and at the hub exactly once.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use takt_client::{Client, Producer, Receipt};
 use takt_tests::check::{conflicts, read_all, take};

@@ -1,5 +1,6 @@
 //! A damaged journal: what was never acknowledged is cut off, told and kept aside; what was durable
 //! is never cut: the node does not start, and says where the damage is and what to do.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;

@@ -1,5 +1,6 @@
 //! A full disk, decided when no spare journal file can be made: publishing gets a retryable `Full`,
 //! cursors and reading go on, and publishing resumes when there is room, without a restart.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use std::sync::Arc;
 
@@ -43,7 +44,8 @@ fn a_full_simulated_disk_refuses_reads_and_recovers() {
     let slot = view.all_partitions()[0].slot;
     for at in 0..200 {
         let name = CursorName::new("erp").unwrap();
-        let (topic, positions) = (TopicName::new("t").unwrap(), vec![(slot, Offset::new(at % stored))]);
+        let (topic, positions) =
+            (TopicName::new("t").unwrap(), vec![(slot, Offset::new(at % stored))]);
         let set = driver.ask(Operation::SetCursor { name, topic, hold: false, positions });
         assert_eq!(set, Answer::CursorSet, "cursor {at}");
         // Files without events are used again, so cursors never fill the disk.
@@ -85,7 +87,8 @@ async fn publish_until_full(client: &Client, from: u64, acknowledged: &mut Vec<E
         let receipts = within("room", producer.send_batch(batch.clone())).await.unwrap();
         let mut receipts = std::pin::pin!(receipts);
         let answered = eventually("a receipt or a full disk", async || {
-            let wait = tokio::time::timeout(std::time::Duration::from_millis(50), receipts.as_mut());
+            let wait =
+                tokio::time::timeout(std::time::Duration::from_millis(50), receipts.as_mut());
             if let Ok(answered) = wait.await {
                 return Ok(Some(answered));
             }

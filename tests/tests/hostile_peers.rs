@@ -1,4 +1,5 @@
 //! Peers that keep no rules get a typed error; the node goes on serving others.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use takt_client::{Client, ErrorCode};
 use takt_protocol::session::producer::{ProducerClient, ProducerConfig};
@@ -122,7 +123,7 @@ async fn broken_peers_get_typed_errors_and_others_are_served() {
 
     let mut dice = Dice::new(7);
     for _ in 0..100 {
-        let len = dice.below(2_000) as usize + 1;
+        let len = usize::try_from(dice.below(2_000) + 1).unwrap();
         let mut bytes = vec![0; len];
         takt_storage::journal::Entropy::fill(&mut dice, &mut bytes);
         let mut stream = said(&hostile, &bytes).await;

@@ -1,6 +1,7 @@
 //! A node is killed 50 times under load, each time with at least 1,000 events acknowledged since
 //! the last one and more in flight. Nothing that was acknowledged is lost, nothing is stored twice,
 //! and the producers' sessions go on by themselves.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

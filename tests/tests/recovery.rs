@@ -1,5 +1,6 @@
 //! The state is a fold over the journal: without the index for reading, after files were dropped,
 //! and after any number of recoveries it is the same.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +40,10 @@ fn the_state_is_the_same_without_its_index_and_after_every_recovery() {
         assert!(matches!(driver.publish(&batch), Answer::Receipt(_)));
         // Every third time a conflict, which stays open.
         if round % 3 == 0 {
-            assert!(matches!(driver.publish(&events(round * 20..round * 20 + 1, 7, 1)), Answer::Receipt(_)));
+            assert!(matches!(
+                driver.publish(&events(round * 20..round * 20 + 1, 7, 1)),
+                Answer::Receipt(_)
+            ));
         }
         driver.settle();
         let now = driver.store.view().status().journal_start;
@@ -58,7 +62,10 @@ fn the_state_is_the_same_without_its_index_and_after_every_recovery() {
         assert_eq!(driver.store.state_digest(), digest, "recovery {seed}");
         assert!(!report.created && report.cut.is_none());
         let now = driver.store.view().status();
-        assert_eq!((now.keys, now.orders, now.conflicts), (status.keys, status.orders, status.conflicts));
+        assert_eq!(
+            (now.keys, now.orders, now.conflicts),
+            (status.keys, status.orders, status.conflicts)
+        );
     }
     let (driver, _) = open(home.path(), &options, 5);
     driver.close();

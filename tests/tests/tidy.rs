@@ -91,7 +91,8 @@ fn no_file_is_too_long() {
 fn files_are_touched_only_behind_the_disk_seam() {
     for (path, text) in all_sources() {
         let in_storage = path.starts_with("storage/src") && !path.starts_with("storage/src/disk");
-        let is_test = path.components().any(|c| c.as_os_str() == "tests" || c.as_os_str() == "tests.rs");
+        let is_test =
+            path.components().any(|c| c.as_os_str() == "tests" || c.as_os_str() == "tests.rs");
         let pure = path.starts_with("protocol/src");
         let code = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
         for banned in ["std::fs", "File::open", "std::net"] {

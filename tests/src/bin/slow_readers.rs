@@ -22,7 +22,9 @@ async fn main() {
         flood.reader_rate(WARM_UP).await;
         let beside = flood.reader_rate(PHASE).await;
         slow.end().await;
-        println!("round {round}: {alone:.0} events/s alone, {beside:.0} beside {SLOW} slow readers");
+        println!(
+            "round {round}: {alone:.0} events/s alone, {beside:.0} beside {SLOW} slow readers"
+        );
         without += alone;
         with += beside;
     }

@@ -1,0 +1,42 @@
+//! A data directory that an earlier build wrote opens, and holds what it held.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+
+use takt_storage::entry::TopicSettings;
+use takt_storage::store::Answer;
+use takt_tests::events::events;
+use takt_tests::golden::{describe, description, directory, open};
+
+fn copy(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn the_golden_directory_opens_and_holds_what_it_held() {
+    let home = tempfile::tempdir().unwrap();
+    copy(&directory(), home.path());
+    let expected = std::fs::read_to_string(description()).unwrap();
+    for what in ["topic t of lyon", "cursor erp", "conflict", "partition hub/t/0", "lyon/t/0"] {
+        assert!(expected.contains(what), "the golden directory has no {what}");
+    }
+    assert!(!expected.contains("hub/t/0 0.."), "files were dropped");
+    for seed in 10..13 {
+        let driver = open(home.path(), seed);
+        let found = describe(&driver);
+        for (found, expected) in found.lines().zip(expected.lines()) {
+            assert_eq!(found, expected, "after start {seed}");
+        }
+        assert_eq!(found.len(), expected.len());
+    }
+    let mut driver = open(home.path(), 13);
+    driver.begin(TopicSettings::default());
+    let Answer::Receipt(receipt) = driver.publish(&events(0..400, 7, 0)) else { panic!() };
+    let repeats = |verdict: takt_protocol::batch::Verdict| !verdict.is_visible();
+    assert!(receipt.receipts().all(|receipt| repeats(receipt.verdict)), "all are known");
+    let Answer::Receipt(receipt) = driver.publish(&events(400..401, 7, 0)) else { panic!() };
+    assert_eq!(receipt.receipts().next().unwrap().place.unwrap().offset.get(), 400);
+}
