@@ -12,15 +12,7 @@ mod pages;
 mod rows;
 mod stamp;
 
-use std::{
-    collections::BTreeSet,
-    io,
-    ops::RangeInclusive,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{collections::BTreeSet, io, ops::RangeInclusive, sync::Arc};
 
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
@@ -39,8 +31,6 @@ pub use stamp::Stamp;
 
 const NAME: &str = "index.redb";
 const CACHE_BYTES: usize = 4 << 20;
-/// One change in so many is durable: redb gives the pages of those before free only then.
-const DURABLE_EACH: u32 = 64;
 
 type ConflictKey = (u32, u64, u16);
 /// Slot, first append time, start of the file.
@@ -85,7 +75,6 @@ pub struct Index {
     database: Database,
     pages: Arc<Pages>,
     disk: Arc<dyn Disk>,
-    changes: AtomicU32,
 }
 
 impl Index {
@@ -130,7 +119,7 @@ impl Index {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(Backend::new(Arc::clone(&pages)))
             .map_err(redb)?;
-        Ok(Self { database, pages, disk, changes: AtomicU32::new(0) })
+        Ok(Self { database, pages, disk })
     }
 
     /// A clean stop at `stamp`: makes all durable and lets the next start use it.
@@ -138,7 +127,7 @@ impl Index {
     /// # Errors
     /// [`IndexError`]; the next start makes it anew.
     pub fn close(self, stamp: &Stamp) -> Result<(), IndexError> {
-        let Self { database, pages, disk, .. } = self;
+        let Self { database, pages, disk } = self;
         let write = database.begin_write().map_err(redb)?;
         write.commit().map_err(redb)?;
         database.close().map_err(redb)?;
@@ -300,17 +289,13 @@ impl Index {
         Ok(Some((Position::new(key.value().2), summary)))
     }
 
-    /// One transaction. It need not be durable before [`Index::close`]: a crash means a new index
-    /// anyway.
+    /// One transaction, not durable before [`Index::close`]: a crash means a new index anyway.
     fn change(
         &self,
         change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::StorageError>,
     ) -> Result<(), IndexError> {
         let mut write = self.database.begin_write().map_err(redb)?;
-        let count = self.changes.fetch_add(1, Ordering::Relaxed);
-        let durable = count % DURABLE_EACH == DURABLE_EACH - 1;
-        let durability = if durable { Durability::Immediate } else { Durability::None };
-        write.set_durability(durability).map_err(redb)?;
+        write.set_durability(Durability::None).map_err(redb)?;
         {
             let mut tables = Tables {
                 conflicts: write.open_table(CONFLICTS).map_err(redb)?,
