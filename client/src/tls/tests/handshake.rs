@@ -347,7 +347,8 @@ async fn a_restarted_node_says_at_once_that_its_connections_are_gone() {
     send.write_all(b"hello").await.unwrap();
     tokio::task::spawn_blocking(move || killed.join().unwrap()).await.unwrap();
     let _restarted = listen_again(address, &hub, serve(&hub)).unwrap();
-    send.write_all(b"are you there?").await.unwrap();
+    // It fails where a packet sent again has asked before it.
+    let _ = send.write_all(b"are you there?").await;
     let closed = tokio::time::timeout(std::time::Duration::from_secs(10), connection.closed());
     assert_eq!(closed.await.unwrap(), ConnectionError::Reset);
 }
