@@ -107,6 +107,8 @@ impl Inner {
                 ("refused", counts.refused),
                 ("mirrored", counts.mirrored),
                 ("conflicts_open", store.conflicts as u64),
+                ("conflicts_kept_bytes", store.conflicts_kept_bytes),
+                ("retention_blocked", counts.retention_blocked),
                 ("producers", store.producers as u64),
                 ("orders", store.orders as u64),
                 ("journal_files", store.journal_files as u64),

@@ -9,21 +9,20 @@ use takt_protocol::session::Refusal;
 use takt_protocol::session::admin::{AdminAnswer, AdminAsk, AdminServer};
 use takt_protocol::wire::proto::{self, set_cursor::To};
 use takt_protocol::words::{
-    BatchNumber, CursorName, NodeName, Offset, OrderKey, PartitionId, PartitionNumber, Timestamp,
-    TopicName,
+    CursorName, NodeName, Offset, OrderKey, PartitionId, PartitionNumber, Timestamp, TopicName,
 };
 use takt_storage::entry::TopicSettings;
-use takt_storage::runs::{MaskedAddress, Slot};
+use takt_storage::runs::Slot;
 use takt_storage::store::{Answer, Operation};
-use takt_storage::view::{Conflict, PartitionView, ReadError};
+use takt_storage::view::{PartitionView, ReadError};
 
 use super::subscriber::set_cursor;
-use super::{Stream, convert, not_done, now, receive, refusal};
+use super::{Stream, conflicts, convert, not_done, now, receive, refusal};
 use crate::access::Action;
 use crate::node::Inner;
 
 /// The most rows in one answer.
-const ROWS_MAX: usize = 1_000;
+pub(super) const ROWS_MAX: usize = 1_000;
 /// An answer with events ends when it has grown to this; more can be asked for.
 const ANSWER_BYTES: usize = 512 << 10;
 
@@ -76,9 +75,11 @@ impl Admin<'_> {
             Request::Order(order) => Response::Order(self.order(order).await?),
             Request::ListCursors(list) => Response::Cursors(self.cursors(&list.topic)),
             Request::SetCursor(set) => Response::CursorSet(self.set_cursor(set).await?),
-            Request::ListConflicts(list) => Response::Conflicts(self.conflicts(list).await?),
+            Request::ListConflicts(list) => {
+                Response::Conflicts(conflicts::list(self.node, list).await?)
+            }
             Request::ShowConflict(address) => {
-                Response::Conflict(Box::new(self.conflict(address).await?))
+                Response::Conflict(Box::new(conflicts::show(self.node, address).await?))
             }
             Request::Status(_) => {
                 let node = Arc::clone(self.node);
@@ -224,90 +225,6 @@ impl Admin<'_> {
                 .collect(),
         }
     }
-
-    async fn conflicts(&self, list: proto::ListConflicts) -> Result<proto::ConflictList, Refusal> {
-        let topic = if list.topic.is_empty() { None } else { Some(topic_name(&list.topic)?) };
-        let after = match &list.after {
-            Some(address) => Some(self.address(address)?),
-            None => None,
-        };
-        let max = usize::try_from(list.max).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-        let view = self.node.view.clone();
-        let mut conflicts = view.conflicts(topic.as_ref(), after, max + 1);
-        let more = conflicts.len() > max;
-        conflicts.truncate(max);
-        blocking(move || {
-            let conflicts = conflicts
-                .iter()
-                .map(|conflict| {
-                    let content = view.conflict(conflict.address).map_err(|e| read_failed(&e))?;
-                    let partition = view.partition(conflict.address.slot);
-                    let partition = partition.ok_or_else(|| read_failed(&ReadError::NotFound))?;
-                    let at = record(&content.batch, conflict.address.index.into())?;
-                    summary(conflict, &partition, &content.batch, &at)
-                })
-                .collect::<Result<_, Refusal>>()?;
-            Ok(proto::ConflictList { conflicts, more })
-        })
-        .await
-    }
-
-    async fn conflict(
-        &self,
-        address: proto::ConflictAddress,
-    ) -> Result<proto::ConflictDetail, Refusal> {
-        let address = self.address(&address)?;
-        let view = self.node.view.clone();
-        blocking(move || {
-            let content = view.conflict(address).map_err(|e| read_failed(&e))?;
-            let partition = view.partition(address.slot);
-            let partition = partition.ok_or_else(|| read_failed(&ReadError::NotFound))?;
-            let masked = record(&content.batch, address.index.into())?;
-            let summary = summary(&content.conflict, &partition, &content.batch, &masked)?;
-            let event = event_of(&content.batch, &masked)?;
-            // The first may be in another partition of the same topic and origin.
-            let with = content.conflict.with;
-            let first = view
-                .partitions(&partition.id.topic)
-                .into_iter()
-                .find(|p| p.id.origin == partition.id.origin && p.id.number == with.partition)
-                .and_then(|p| view.read(p.slot, with.offset, 1).ok())
-                .and_then(|batches| batches.into_iter().next());
-            let mut detail = proto::ConflictDetail {
-                summary: Some(summary),
-                event: Some(event),
-                ..proto::ConflictDetail::default()
-            };
-            if let Some(batch) = first {
-                let index = visible_index(&batch, with.offset)?;
-                let first = record(&batch, index)?;
-                detail.first_digest = first.digest.as_bytes().to_vec().into();
-                detail.first = Some(event_of(&batch, &first)?);
-            }
-            Ok(detail)
-        })
-        .await
-    }
-
-    fn address(&self, address: &proto::ConflictAddress) -> Result<MaskedAddress, Refusal> {
-        let none = || refusal(ErrorCode::NotFound, "there is no such conflict");
-        let topic = topic_name(&address.topic)?;
-        let partition = self
-            .node
-            .view
-            .partitions(&topic)
-            .into_iter()
-            .find(|p| {
-                p.id.origin.as_str() == address.origin
-                    && u32::from(p.id.number.get()) == address.partition
-            })
-            .ok_or_else(none)?;
-        Ok(MaskedAddress {
-            slot: partition.slot,
-            batch_number: BatchNumber::new(address.batch_number),
-            index: u16::try_from(address.index).map_err(|_| none())?,
-        })
-    }
 }
 
 fn history(
@@ -364,39 +281,8 @@ fn history(
     Ok(proto::OrderHistory { records, more: false })
 }
 
-fn summary(
-    conflict: &Conflict,
-    partition: &PartitionView,
-    batch: &StoredBatch,
-    at: &RecordView<'_>,
-) -> Result<proto::ConflictSummary, Refusal> {
-    let text = |bytes: &[u8]| {
-        std::str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|_| refusal(ErrorCode::Internal, "stored text is not UTF-8"))
-    };
-    Ok(proto::ConflictSummary {
-        address: Some(proto::ConflictAddress {
-            topic: partition.id.topic.to_string(),
-            origin: partition.id.origin.to_string(),
-            partition: u32::from(partition.id.number.get()),
-            batch_number: conflict.address.batch_number.get(),
-            index: conflict.address.index.into(),
-        }),
-        first_partition: u32::from(conflict.with.partition.get()),
-        first_offset: conflict.with.offset.get(),
-        append_time_us: conflict.append_time.as_micros(),
-        producer_id: batch.header().producer.to_string(),
-        source: text(at.source)?,
-        id: text(at.id)?,
-        r#type: text(at.kind)?,
-        order_key: text(at.order_key.unwrap_or_default())?,
-        digest: at.digest.as_bytes().to_vec().into(),
-    })
-}
-
 /// The record at a place of a batch.
-fn record(batch: &StoredBatch, index: usize) -> Result<RecordView<'_>, Refusal> {
+pub(super) fn record(batch: &StoredBatch, index: usize) -> Result<RecordView<'_>, Refusal> {
     let mut records = batch.batch().records().map_err(internal)?;
     match records.nth(index) {
         Some(record) => record.map_err(internal),
@@ -404,7 +290,10 @@ fn record(batch: &StoredBatch, index: usize) -> Result<RecordView<'_>, Refusal> 
     }
 }
 
-fn event_of(batch: &StoredBatch, at: &RecordView<'_>) -> Result<proto::EventMessage, Refusal> {
+pub(super) fn event_of(
+    batch: &StoredBatch,
+    at: &RecordView<'_>,
+) -> Result<proto::EventMessage, Refusal> {
     let payload = batch.batch().raw_payload().map_err(internal)?;
     let end = at.data_at + at.data_len;
     if end > payload.len() {
@@ -414,7 +303,7 @@ fn event_of(batch: &StoredBatch, at: &RecordView<'_>) -> Result<proto::EventMess
 }
 
 /// The place, in its batch, of the visible record with this offset.
-fn visible_index(batch: &StoredBatch, offset: Offset) -> Result<usize, Refusal> {
+pub(super) fn visible_index(batch: &StoredBatch, offset: Offset) -> Result<usize, Refusal> {
     let nth = offset.get().checked_sub(batch.header().base_offset.get());
     let nth = nth.and_then(|nth| usize::try_from(nth).ok());
     let visible = batch
@@ -432,7 +321,7 @@ fn order_sequence(batch: &StoredBatch, index: usize) -> u64 {
     }
 }
 
-async fn blocking<R: Send + 'static>(
+pub(super) async fn blocking<R: Send + 'static>(
     read: impl FnOnce() -> Result<R, Refusal> + Send + 'static,
 ) -> Result<R, Refusal> {
     match tokio::task::spawn_blocking(read).await {
@@ -441,7 +330,7 @@ async fn blocking<R: Send + 'static>(
     }
 }
 
-fn topic_name(name: &str) -> Result<TopicName, Refusal> {
+pub(super) fn topic_name(name: &str) -> Result<TopicName, Refusal> {
     TopicName::new(name).map_err(bad)
 }
 
@@ -453,7 +342,7 @@ fn internal(error: impl std::fmt::Display) -> Refusal {
     refusal(ErrorCode::Internal, error.to_string())
 }
 
-fn read_failed(error: &ReadError) -> Refusal {
+pub(super) fn read_failed(error: &ReadError) -> Refusal {
     let code = match error {
         ReadError::Trimmed { .. } => ErrorCode::Trimmed,
         ReadError::NotFound => ErrorCode::NotFound,

@@ -5,6 +5,7 @@
 //! for one peer on behalf of another.
 
 mod admin;
+mod conflicts;
 pub(crate) mod convert;
 mod mirror;
 mod producer;

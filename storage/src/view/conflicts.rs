@@ -16,7 +16,7 @@ use crate::runs::{MaskedAddress, Slot};
 #[derive(Debug, Clone)]
 pub struct ConflictContent {
     /// What is listed of it.
-    pub conflict: Conflict,
+    pub row: ConflictRow,
     /// The batch; the record is number [`MaskedAddress::index`] in it.
     pub batch: StoredBatch,
 }
@@ -77,7 +77,8 @@ impl View {
         let conflict = self.directory().conflicts.get(&address).copied();
         let conflict = conflict.ok_or(ReadError::NotFound)?;
         let batch = self.kept_batch(address.slot, address.batch_number)?;
-        Ok(ConflictContent { conflict, batch })
+        let row = rows_in(&batch, &[conflict])?.pop().ok_or(ReadError::NotFound)?;
+        Ok(ConflictContent { row, batch })
     }
 
     /// The rows of open conflicts that the directory has among `addresses`, by address. What
@@ -104,25 +105,7 @@ impl View {
     fn rows_of_batch(&self, conflicts: &[Conflict]) -> Result<Vec<ConflictRow>, ReadError> {
         let Some(first) = conflicts.first() else { return Ok(Vec::new()) };
         let batch = self.kept_batch(first.address.slot, first.address.batch_number)?;
-        let damaged = || ReadError::Corrupt(format!("the batch of {:?}", first.address));
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| damaged());
-        let mut records = (0_u16..).zip(batch.batch().records().map_err(|_| damaged())?);
-        let row = |conflict: &Conflict| {
-            let record = records.find(|(index, _)| *index == conflict.address.index);
-            let record = record.and_then(|(_, record)| record.ok()).ok_or_else(damaged)?;
-            Ok(ConflictRow {
-                address: conflict.address,
-                first: conflict.with,
-                append_time: conflict.append_time,
-                producer: batch.header().producer.to_string(),
-                source: text(record.source)?,
-                id: text(record.id)?,
-                kind: text(record.kind)?,
-                order_key: record.order_key.map(text).transpose()?,
-                digest: record.digest,
-            })
-        };
-        conflicts.iter().map(row).collect()
+        rows_in(&batch, conflicts)
     }
 
     /// A batch that holds open conflicts: from the journal, or from a side file.
@@ -161,4 +144,27 @@ impl View {
 fn by_batch(conflicts: &[Conflict]) -> impl Iterator<Item = &[Conflict]> {
     let batch = |conflict: &Conflict| (conflict.address.slot, conflict.address.batch_number);
     conflicts.chunk_by(move |a, b| batch(a) == batch(b))
+}
+
+/// The rows of conflicts that lie in this batch, by address.
+fn rows_in(batch: &StoredBatch, conflicts: &[Conflict]) -> Result<Vec<ConflictRow>, ReadError> {
+    let damaged = || ReadError::Corrupt(format!("batch {}", batch.header().batch_number));
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| damaged());
+    let mut records = (0_u16..).zip(batch.batch().records().map_err(|_| damaged())?);
+    let row = |conflict: &Conflict| {
+        let record = records.find(|(index, _)| *index == conflict.address.index);
+        let record = record.and_then(|(_, record)| record.ok()).ok_or_else(damaged)?;
+        Ok(ConflictRow {
+            address: conflict.address,
+            first: conflict.with,
+            append_time: conflict.append_time,
+            producer: batch.header().producer.to_string(),
+            source: text(record.source)?,
+            id: text(record.id)?,
+            kind: text(record.kind)?,
+            order_key: record.order_key.map(text).transpose()?,
+            digest: record.digest,
+        })
+    };
+    conflicts.iter().map(row).collect()
 }

@@ -56,7 +56,7 @@ pub(super) fn retain(world: &mut World) {
 
 fn content(world: &World, address: MaskedAddress) -> Result<String, ReadError> {
     let found = world.store.view().conflict(address)?;
-    assert_eq!(found.conflict.address, address);
+    assert_eq!(found.row.address, address);
     found.batch.check_content(1).unwrap();
     let payload = found.batch.batch().raw_payload().unwrap();
     let record = found.batch.batch().records().unwrap().nth(address.index.into()).unwrap().unwrap();
