@@ -22,9 +22,11 @@ async fn main() {
         flood.reader_rate(WARM_UP).await;
         let beside = flood.reader_rate(PHASE).await;
         slow.end().await;
+        let (peak, events) = (flood.memory_peak_bytes() >> 20, flood.acknowledged());
         println!(
             "round {round}: {alone:.0} events/s alone, {beside:.0} beside {SLOW} slow readers"
         );
+        println!("    the node's memory was at most {peak} MiB after {events} events");
         without += alone;
         with += beside;
     }
