@@ -38,6 +38,8 @@ enum End {
     Lost(String),
     /// It stays stopped.
     Diverged(String),
+    /// Another node with this one's certificate has taken over: a copy, or one that lingers.
+    Replaced(String),
     /// A topic was made that is to be mirrored: open it anew with that one.
     TopicsChanged,
 }
@@ -67,6 +69,11 @@ pub(crate) async fn run(
                 tracing::info!(reason, "the link to the hub is down");
                 set_state(&node, LinkState::Down, &reason);
                 jittered(backoff)
+            }
+            End::Replaced(reason) => {
+                tracing::warn!(reason, "another link of this node is open: is there a copy of it?");
+                set_state(&node, LinkState::Down, &reason);
+                jittered(upstream.backoff_max)
             }
             End::Diverged(reason) => {
                 tracing::error!(reason, "the link to the hub has diverged; nothing is mirrored");
@@ -254,6 +261,11 @@ impl<'a> Link<'a> {
                 Ok(())
             }
             MirrorOriginEvent::Diverged(detail) => Err(End::Diverged(detail)),
+            MirrorOriginEvent::Interrupted(refusal) | MirrorOriginEvent::Closed(refusal)
+                if refusal.code == ErrorCode::LinkReplaced =>
+            {
+                Err(End::Replaced(refusal.to_string()))
+            }
             MirrorOriginEvent::Interrupted(refusal) | MirrorOriginEvent::Closed(refusal) => {
                 Err(End::Lost(refusal.to_string()))
             }

@@ -83,7 +83,7 @@ codes! {
     /// More batches or bytes in flight than allowed.
     TooManyInFlight = 35, false, "more batches are in flight than allowed";
     /// Origin and mirror do not hold the same batches.
-    Diverged = 40, false, "origin and mirror do not hold the same batches";
+    Diverged = 40, false, "origin and mirror do not hold the same batches; nothing is overwritten";
     /// A second link of the same node.
     LinkReplaced = 41, true, "a newer link of the same node has taken over";
     /// The position was trimmed by retention.

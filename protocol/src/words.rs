@@ -8,13 +8,13 @@ use crate::limits::{NAME_BYTES_MAX, ORDER_KEY_BYTES_MAX, PRODUCER_ID_BYTES_MAX};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The name is empty.
-    #[error("a {what} must not be empty")]
+    #[error("the {what} is empty")]
     Empty {
         /// What was named.
         what: &'static str,
     },
     /// The name is longer than its limit.
-    #[error("a {what} has at most {max} bytes, this one has {len}")]
+    #[error("the {what} has {len} bytes; at most {max} are allowed")]
     TooLong {
         /// What was named.
         what: &'static str,
@@ -24,7 +24,7 @@ pub enum NameError {
         max: usize,
     },
     /// The name holds a character outside its set.
-    #[error("a {what} is made of {allowed}; {found:?} is none of them")]
+    #[error("the {what} holds {found:?}; it is made of {allowed}")]
     Charset {
         /// What was named.
         what: &'static str,

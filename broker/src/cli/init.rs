@@ -27,7 +27,12 @@ pub(super) struct InitArgs {
     #[arg(long)]
     force: bool,
     /// The hub's UDP port; plants get the ones behind it.
-    #[arg(long, value_name = "PORT", default_value_t = PORT_BASE)]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = PORT_BASE,
+        value_parser = clap::value_parser!(u16).range(1..=65_000)
+    )]
     port_base: u16,
     /// The trust domain of all certificates.
     #[arg(long, value_name = "NAME")]

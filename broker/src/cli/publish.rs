@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 use takt_client::json::{self, DecodeError};
-use takt_client::{Client, Producer, PublishError, Receipt, ReceiptFuture};
+use takt_client::{Client, Event, Producer, PublishError, Receipt, ReceiptFuture};
 use takt_protocol::limits::RECORD_BYTES_MAX;
 
 use super::event_line::PLACE_ATTRIBUTES;
@@ -111,7 +111,7 @@ impl Publishing {
             }
             let mut event = json::decode(&line).map_err(|error| at(error.into()))?;
             // Where it stood, if `takt sub` wrote the line, is not where it will stand.
-            event.attributes.retain(|a| !PLACE_ATTRIBUTES.contains(&a.name.as_str()));
+            drop_place(&mut event);
             let receipt = producer.send(event).await?;
             self.counts.sent += 1;
             self.waiting.push_back((number, receipt));
@@ -178,5 +178,14 @@ fn next_line(lines: &mut impl BufRead) -> Result<Option<Bytes>, LineError> {
         0 => Ok(None),
         len if len > LINE_BYTES_MAX => Err(LineError::TooLong),
         _ => Ok(Some(line.into())),
+    }
+}
+
+/// Takes away where `takt sub` has said that the event stood. Only a line that has all of it is
+/// one of `takt sub`'s; an attribute of the same name alone is the event's own.
+fn drop_place(event: &mut Event) {
+    let mut always = PLACE_ATTRIBUTES.iter().filter(|name| **name != "ordersequence");
+    if always.all(|name| event.attribute(name).is_some()) {
+        event.attributes.retain(|a| !PLACE_ATTRIBUTES.contains(&a.name.as_str()));
     }
 }

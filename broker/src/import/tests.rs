@@ -210,7 +210,7 @@ fn a_bad_row_is_named_and_the_others_stay() {
     assert_eq!(errors, [3, 4, 5, 6, 7, 8, 9]);
     let what: Vec<&str> = summary.errors.lines.iter().map(|error| error.what.as_str()).collect();
     assert_eq!(what[0], "2 fields, the header has 3");
-    assert_eq!(what[1], "the column \"order\": a order key must not be empty");
+    assert_eq!(what[1], "the column \"order\": the order key is empty");
     assert!(what[2].starts_with("the column \"at\": \"yesterday\" is no time: "), "{}", what[2]);
     assert_eq!(what[3], "the column \"id\" is empty, so the row has no identity");
     assert_eq!(what[4], "4 fields, the header has 3");

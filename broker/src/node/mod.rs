@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub connections_max: usize,
     pub disk: Arc<DiskCounters>,
     pub disk_free: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// All files of the data directory, spares and reserve included.
+    pub disk_used: Box<dyn Fn() -> u64 + Send + Sync>,
     pub started: Instant,
     pub links: Mutex<HashMap<String, LinkReport>>,
     /// The live link of each origin: a newer one ends it.

@@ -118,6 +118,10 @@ impl Node {
             session_bytes_max: options.session_bytes_max,
             connections_max: options.connections_max,
             disk: counted.counters(),
+            disk_used: Box::new({
+                let disk = Arc::clone(&disk);
+                move || disk.list().map_or(0, |files| files.iter().map(|(_, len)| len).sum())
+            }),
             disk_free: Box::new(move || {
                 // The lock lives as long as the node does.
                 let _held = &lock;

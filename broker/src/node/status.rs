@@ -130,7 +130,7 @@ impl Inner {
             position_start: store.journal_start.get(),
             position_durable: store.journal_durable.get(),
             position_end: store.journal_durable.get(),
-            disk_bytes: store.journal_bytes,
+            disk_bytes: (self.disk_used)(),
             disk_free_bytes: (self.disk_free)(),
             keys: store.keys as u64,
             keys_max: store.keys_max as u64,

@@ -64,6 +64,7 @@ pub(super) async fn serve(
         if let Some(frame) = frame.take()
             && let Err(error) = session.state.handle_frame(now(), frame)
         {
+            session.report_refused(&refusal(error.code(), error.to_string()));
             break Err(error.to_string());
         }
         while let Some(event) = session.state.poll_event() {
@@ -123,6 +124,11 @@ impl Session<'_> {
             MirrorTargetEvent::Started(starts) => {
                 if let Some(link) = &mut self.link {
                     link.starts = starts;
+                    self.node.report_link(link.origin.as_str(), |report| {
+                        report.state = LinkState::Up;
+                        report.detail.clear();
+                    });
+                    tracing::info!(origin = %link.origin, "a link is up");
                 }
             }
             MirrorTargetEvent::Diverged(detail) => {
@@ -171,11 +177,6 @@ impl Session<'_> {
             told.push(MirrorEnd { topic, partition: end.partition, end: point });
         }
         let replaced = self.take_over(&origin);
-        self.node.report_link(origin.as_str(), |link| {
-            link.state = LinkState::Up;
-            link.detail.clear();
-        });
-        tracing::info!(%origin, "a link is open");
         self.link = Some(Link { origin, journal, slots, topics, starts: Vec::new(), replaced });
         Ok(told)
     }

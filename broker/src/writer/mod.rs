@@ -142,6 +142,7 @@ pub fn start(store: Store<Ticket>, mark_after: Duration) -> io::Result<(Writer, 
             last_commit: Instant::now(),
             mark_after,
             last_tick: Instant::now(),
+            full: false,
             stopping: false,
         };
         let end = thread.run();
@@ -170,6 +171,8 @@ struct WriterThread {
     last_commit: Instant,
     mark_after: Duration,
     last_tick: Instant,
+    /// What the log has said last.
+    full: bool,
     stopping: bool,
 }
 
@@ -186,6 +189,7 @@ impl WriterThread {
             if self.last_tick.elapsed() >= TICK {
                 self.last_tick = Instant::now();
                 self.store.tick(wall_now());
+                self.say_if_full();
             }
             while let Some(job) = self.store.poll_job(wall_now()) {
                 self.give_job(job)?;
@@ -264,6 +268,20 @@ impl WriterThread {
                 return Ok(());
             }
         }
+    }
+
+    /// An operator learns from the log that the disk is full, and that it no longer is.
+    fn say_if_full(&mut self) {
+        let full = self.store.view().status().full;
+        match (self.full, full) {
+            (false, true) => tracing::warn!(
+                "the disk has no room for a spare journal file: publishing is refused and links \
+                 get no credit until there is; reading and cursors go on"
+            ),
+            (true, false) => tracing::warn!("the disk has room again: publishing goes on"),
+            (true, true) | (false, false) => {}
+        }
+        self.full = full;
     }
 
     /// After a while of quiet the last commit gets its witness.

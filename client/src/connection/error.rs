@@ -49,6 +49,15 @@ pub enum ConnectError {
         /// How long one was waited for.
         waited: Duration,
     },
+    /// The node lets this identity in, but not to anything. This does not change.
+    #[error(
+        "{address} refuses this certificate: its identity has no business at this node; use a \
+         context made for it"
+    )]
+    Forbidden {
+        /// Host and port.
+        address: String,
+    },
     /// The embedded node has stopped. This does not change.
     #[error(transparent)]
     Stopped(#[from] PipeClosed),
@@ -60,6 +69,6 @@ pub enum ConnectError {
 impl ConnectError {
     /// Whether another attempt makes no sense.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Stopped(_) | Self::Closed)
+        matches!(self, Self::Forbidden { .. } | Self::Stopped(_) | Self::Closed)
     }
 }

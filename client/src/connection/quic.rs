@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{ClientConfig, Connection, Endpoint, VarInt};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, VarInt};
+use takt_protocol::codes::ErrorCode;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -111,7 +112,12 @@ impl QuicConnector {
         if let Some(live) = line.connection.as_ref().filter(|c| c.close_reason().is_none()) {
             return Ok(live.clone());
         }
-        line.connection = None;
+        let last = line.connection.take().and_then(|connection| connection.close_reason());
+        if let Some(ConnectionError::ApplicationClosed(close)) = last
+            && close.error_code == VarInt::from_u32(ErrorCode::Forbidden.number())
+        {
+            return Err(ConnectError::Forbidden { address: self.address.clone() });
+        }
         if let Some(not_before) = line.not_before {
             sleep_until(not_before).await;
         }

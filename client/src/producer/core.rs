@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use takt_protocol::codes::ErrorCode;
 use takt_protocol::event::Event;
 use takt_protocol::session::Refusal;
 use takt_protocol::session::producer::{ProducerClient, ProducerEvent};
@@ -82,6 +83,8 @@ pub(super) struct Core {
     calls: Calls,
     /// Resolved once everything below the sequence is settled.
     flushes: VecDeque<(Sequence, oneshot::Sender<()>)>,
+    /// The node is full and has not taken anything since it said so.
+    stalled: bool,
 }
 
 impl Core {
@@ -95,6 +98,7 @@ impl Core {
             in_flight: VecDeque::new(),
             calls: Calls::default(),
             flushes: VecDeque::new(),
+            stalled: false,
         }
     }
 
@@ -128,9 +132,17 @@ impl Core {
         while let Some(event) = self.session.poll_event() {
             match event {
                 ProducerEvent::Opened { .. } => self.shared.opened(),
-                ProducerEvent::Settled(receipt) => self.settle(&receipt),
+                ProducerEvent::Settled(receipt) => {
+                    self.stalled = false;
+                    self.settle(&receipt);
+                }
                 ProducerEvent::Stalled(refusal) => {
-                    tracing::info!(%refusal, "producer: waiting for the node");
+                    // Said once; it is asked again until the node takes something.
+                    if refusal.code == ErrorCode::Full && !self.stalled {
+                        self.stalled = true;
+                        tracing::warn!(%refusal, "the producer waits and sends again");
+                    }
+                    tracing::debug!(%refusal, "the producer waits");
                 }
                 ProducerEvent::BatchRefused { refusal, .. } => self.refuse_first(refusal),
                 ProducerEvent::Interrupted(refusal) => {

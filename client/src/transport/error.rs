@@ -14,7 +14,7 @@ pub enum TransportError {
         /// What is known of the cause.
         detail: String,
     },
-    /// The other side has ended the stream at once, with a reason.
+    /// The other side has ended the stream or the connection at once, with a reason.
     #[error("the other side ended the stream: {code}")]
     Reset {
         /// Its reason.
@@ -41,6 +41,9 @@ impl TransportError {
 
 impl From<ConnectionError> for TransportError {
     fn from(error: ConnectionError) -> Self {
+        if let ConnectionError::ApplicationClosed(close) = &error {
+            return Self::reset(close.error_code);
+        }
         Self::lost(&error)
     }
 }

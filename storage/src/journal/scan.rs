@@ -97,7 +97,9 @@ pub enum ScanError {
     NoJournal,
     /// A journal file's preamble does not verify. It may hold acknowledged commits: it is neither
     /// used nor deleted.
-    #[error("{file}: {source}; restore it, or move it away if what it held is elsewhere")]
+    #[error(
+        "{file}: {source}; restore it from a backup; nothing is read around it, since it may hold acknowledged events"
+    )]
     Preamble {
         /// The file's name.
         file: String,

@@ -368,7 +368,10 @@ fn plan_mirrors(
         let mirrored = state.partition(known.first_slot).and_then(|found| found.mirror_of);
         if mirrored != Some(journal) {
             let mirrored = mirrored.unwrap_or_default();
-            let detail = format!("topic {name} of {origin} mirrors journal {mirrored}");
+            let detail = format!(
+                "the mirror of {name} of {origin} is of journal {mirrored}, not of {journal}: put the \
+                 node's old data back, or give a node that was made anew another name"
+            );
             return Plan::refuse(ErrorCode::Diverged, detail);
         }
         if known.settings.partitions != settings.partitions {
