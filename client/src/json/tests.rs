@@ -101,7 +101,7 @@ fn what_is_wrong_is_said() {
         (with(r#","time":"yesterday""#), "RFC 3339"),
         (with(r#","time":"2026-11-22T07:15:00""#), "RFC 3339"),
         (with(r#","partitionkey":7"#), "partitionkey must be a string"),
-        (with(r#","partitionkey":"""#), "must not be empty"),
+        (with(r#","partitionkey":"""#), "the order key is empty"),
         (with(r#","taktdedupkey2":"a""#), "taktdedupkey2 needs taktdedupkey"),
         (with(r#","data_base64":"A""#), "data_base64 is not base64"),
         (with(r#","datacontenttype":"text/plain","data":{}"#), "data must be a string"),
