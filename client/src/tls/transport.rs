@@ -23,7 +23,7 @@ const MIB: u32 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// Producers, consumers and operators of one node, close to it. Windows are small, so that
-    /// 100 slow readers cost a node less than 100 MiB.
+    /// 100 slow readers cost a node less than 64 MiB.
     LocalClient,
     /// A plant and the hub, over a WAN: windows hold 16 MiB (100 Mbit/s at 1.3 s), and a server
     /// lets its peer change its address, as behind NAT.
@@ -59,7 +59,8 @@ impl Transport {
     /// link is acknowledgements.
     fn send_window(self, side: Side) -> u32 {
         match (self, side) {
-            (Self::LocalClient | Self::Link, Side::Listening) => MIB,
+            (Self::LocalClient, Side::Listening) => MIB / 2,
+            (Self::Link, Side::Listening) => MIB,
             (Self::LocalClient, Side::Dialing) => 8 * MIB,
             (Self::Link, Side::Dialing) => 16 * MIB,
         }
