@@ -57,3 +57,19 @@ async fn events_are_stored_once_and_read_in_order_after_a_restart() {
     assert_eq!(consumer.next().await.unwrap().unwrap().event.id, "100");
     node.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_node_that_is_dropped_frees_its_directory_when_it_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(options(dir.path())).await.unwrap();
+    let client = node.client();
+    let producer = client.producer("production").name("mes").build().unwrap();
+    assert!(producer.send(event(1, 1)).await.unwrap().await.is_ok());
+    drop(node);
+    // It waits for the first one's threads, and finds what they have acknowledged.
+    let node = Node::open(options(dir.path())).await.unwrap();
+    let client = node.client();
+    let mut consumer = client.consumer("production").from(Start::Earliest).build().unwrap();
+    assert_eq!(consumer.next().await.unwrap().unwrap().event.id, "1");
+    node.close().await.unwrap();
+}

@@ -32,15 +32,15 @@ pub use status::{LinkReport, LinkState};
 
 /// A broker in this process.
 ///
-/// The same producers and consumers work over [`Node::client`] as over a connection. Dropping a
-/// node ends it as a crash would, without loss of anything acknowledged; [`Node::close`] ends it
-/// cleanly.
+/// The same producers and consumers work over [`Node::client`] as over a connection.
+/// [`Node::close`] ends it and waits until its directory is free. Dropping a node ends it too, in
+/// the background: its directory stays locked until that is done.
 pub struct Node {
     inner: Arc<Inner>,
     connector: PipeConnector,
     address: Option<SocketAddr>,
     report: OpenReport,
-    threads: WriterThreads,
+    threads: Option<WriterThreads>,
     tasks: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
@@ -132,25 +132,39 @@ impl Node {
     ///
     /// # Errors
     /// Why the journal could not be ended cleanly. Nothing acknowledged is lost by that.
-    pub async fn close(self) -> Result<(), String> {
-        self.stop.send_replace(true);
-        for task in &self.tasks {
-            task.abort();
-        }
+    pub async fn close(mut self) -> Result<(), String> {
+        self.stop_all();
         let mut state = self.inner.writer.state();
-        self.inner.writer.stop();
         let ended = |state: &WriterState| !matches!(state, WriterState::Running { .. });
         let end = match state.wait_for(ended).await {
             Ok(state) => state.clone(),
             Err(_) => WriterState::Failed { reason: "the writer thread has ended".to_owned() },
         };
-        let threads = self.threads;
-        // The threads have nothing left to do; this waits for the moment that their end takes.
-        let _ = tokio::task::spawn_blocking(move || threads.join()).await;
+        if let Some(threads) = self.threads.take() {
+            // They have nothing left to do; this waits for the moment that their end takes.
+            let _ = tokio::task::spawn_blocking(move || threads.join()).await;
+        }
         match end {
             WriterState::Failed { reason } => Err(reason),
             WriterState::Running { .. } | WriterState::Stopped => Ok(()),
         }
+    }
+}
+
+impl Node {
+    /// Ends all sessions and tells the writer to end.
+    fn stop_all(&self) {
+        self.stop.send_replace(true);
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.inner.writer.stop();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop_all();
     }
 }
 

@@ -102,7 +102,7 @@ impl Node {
         };
         let view = store.view().clone();
         let (writer, threads) =
-            writer::start(store, options.mark_after).map_err(NodeOpenError::Thread)?;
+            writer::start(store, lock, options.mark_after).map_err(NodeOpenError::Thread)?;
         if options.network.as_ref().is_none_or(|network| network.upstream.is_none()) {
             // Nobody mirrors this node, so nobody holds its retention back.
             writer.hold_for_uplink(Some(BTreeMap::new()));
@@ -122,11 +122,7 @@ impl Node {
                 let disk = Arc::clone(&disk);
                 move || disk.list().map_or(0, |files| files.iter().map(|(_, len)| len).sum())
             }),
-            disk_free: Box::new(move || {
-                // The lock lives as long as the node does.
-                let _held = &lock;
-                disk.free_bytes().unwrap_or(0)
-            }),
+            disk_free: Box::new(move || disk.free_bytes().unwrap_or(0)),
             started: Instant::now(),
             links: Mutex::new(HashMap::new()),
             mirrors: Mutex::new(HashMap::new()),
@@ -148,6 +144,7 @@ impl Node {
                 tasks.push(tokio::spawn(uplink));
             }
         }
+        let threads = Some(threads);
         Ok(Self { inner, connector, address, report, threads, tasks, stop })
     }
 }

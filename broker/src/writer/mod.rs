@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use takt_protocol::words::BatchNumber;
+use takt_storage::disk::DiskLock;
 use takt_storage::journal::CommitError;
 use takt_storage::runs::Slot;
 use takt_storage::store::{Job, JobDone, Operation, PendingCommit, Staged, Store};
@@ -105,11 +106,15 @@ impl WriterThreads {
     }
 }
 
-/// Starts the threads around a store.
+/// Starts the threads around a store. The directory stays locked until all of them have ended.
 ///
 /// # Errors
 /// What the system says when it makes no thread.
-pub fn start(store: Store<Ticket>, mark_after: Duration) -> io::Result<(Writer, WriterThreads)> {
+pub fn start(
+    store: Store<Ticket>,
+    lock: DiskLock,
+    mark_after: Duration,
+) -> io::Result<(Writer, WriterThreads)> {
     let inbox = Arc::new(Inbox::new());
     let (state_tx, state) = watch::channel(WriterState::Running { commits: 0 });
     let (commit_tx, commit_rx) = mpsc::sync_channel::<Pending>(1);
@@ -145,6 +150,7 @@ pub fn start(store: Store<Ticket>, mark_after: Duration) -> io::Result<(Writer, 
             full: false,
             stopping: false,
         };
+        let _locked = lock;
         let end = thread.run();
         thread.finish(end);
         // Closing the channels has told both threads to end.
