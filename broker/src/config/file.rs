@@ -62,7 +62,6 @@ pub(super) struct Journal {
     pub mark_after: Option<Period>,
     pub retention_size: Option<Size>,
     pub retention_age: Option<Period>,
-    pub zero_pace: Option<Size>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -177,7 +177,6 @@ fn journal(raw: &file::Journal) -> Result<JournalSettings, Flaw> {
         mark_after: raw.mark_after.unwrap_or(default.mark_after),
         retention_size: raw.retention_size.unwrap_or(default.retention_size),
         retention_age: raw.retention_age.unwrap_or(default.retention_age),
-        zero_pace: raw.zero_pace.unwrap_or(default.zero_pace),
     };
     let flaw = |key, problem| Err(Flaw::new("journal", key, problem));
     let size = journal.file_size;
@@ -199,9 +198,6 @@ fn journal(raw: &file::Journal) -> Result<JournalSettings, Flaw> {
             journal.retention_size
         );
         return flaw("retention_size", problem);
-    }
-    if journal.zero_pace < Size::from_mib(1) {
-        return flaw("zero_pace", format!("{} is less than 1MiB", journal.zero_pace));
     }
     Ok(journal)
 }

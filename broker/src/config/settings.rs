@@ -120,12 +120,10 @@ pub struct JournalSettings {
     pub file_size: Size,
     /// How long it is quiet until a mark is written.
     pub mark_after: Period,
-    /// Bytes that are kept at least before the oldest may go; 0 keeps all.
+    /// Beyond so many bytes the oldest files may go; 0 is without a limit.
     pub retention_size: Size,
-    /// How long events are kept at least; 0 keeps them by size alone.
+    /// Files whose events are all older may go; 0 is without a limit.
     pub retention_age: Period,
-    /// Bytes per second at which spare files are filled with zeros.
-    pub zero_pace: Size,
 }
 
 impl Default for JournalSettings {
@@ -135,7 +133,6 @@ impl Default for JournalSettings {
             mark_after: Period::from_ms(50),
             retention_size: Size::from_bytes(0),
             retention_age: Period::from_ms(0),
-            zero_pace: Size::from_mib(200),
         }
     }
 }

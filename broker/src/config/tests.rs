@@ -69,7 +69,6 @@ fn everything_can_be_given() {
         mark_after = "20ms"
         retention_size = "10GiB"
         retention_age = "90d"
-        zero_pace = 104857600
         [ledger]
         keys_max = 5_000_000
         [limits]
@@ -89,7 +88,6 @@ fn everything_can_be_given() {
     let upstream = settings.upstream.unwrap();
     assert!(matches!(upstream.topics, UpstreamTopics::Named(names) if names.len() == 2));
     assert_eq!(upstream.server, ServerIs::Hub);
-    assert_eq!(settings.journal.zero_pace, Size::from_mib(100));
     assert_eq!(settings.journal.retention_age, Period::from_days(90));
     let (first, second) = (&settings.topics[0], &settings.topics[1]);
     assert_eq!(

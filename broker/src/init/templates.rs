@@ -83,22 +83,22 @@ fn upstream(hub: Option<SocketAddr>) -> String {
 }
 
 fn engine() -> String {
-    let JournalSettings { file_size, mark_after, retention_size, retention_age, zero_pace } =
+    let JournalSettings { file_size, mark_after, retention_size, retention_age } =
         JournalSettings::default();
     let LedgerSettings { keys_max } = LedgerSettings::default();
     let LimitSettings { connections_max, session_in_flight, node_in_flight } =
         LimitSettings::default();
     format!(
         r#"[journal]
-# One file of the journal: 4MiB to 16GiB, a multiple of 4KiB. At least two more are kept ready.
+# One file of the journal: 4MiB to 16GiB, a multiple of 4KiB. One more is kept ready, and 64MiB
+# for a full disk.
 file_size = "{file_size}"
 # How long it is quiet until a mark is written behind the last commit.
 mark_after = "{mark_after}"
-# What is kept at least: this much, and everything younger than this. A size of 0 keeps all.
+# The oldest files may go beyond this much, or when all their events are older than this; 0 is
+# without a limit. Nothing goes that the hub, or a cursor with a hold, still needs.
 retention_size = "{retention_size}"
 retention_age = "{retention_age}"
-# Bytes per second at which spare files are filled with zeros.
-zero_pace = "{zero_pace}"
 
 [ledger]
 # The most dedup keys that are kept, over all topics.

@@ -26,12 +26,10 @@ pub struct NodeOptions {
     pub journal: JournalOptions,
     /// How long it is quiet until the last commit gets its witness.
     pub mark_after: Duration,
-    /// Bytes of journal that are kept at least; 0 keeps all.
+    /// Beyond so many bytes of journal the oldest files may go; 0 is without a limit.
     pub retention_bytes: u64,
-    /// How long events are kept at least; `None` keeps by size alone.
+    /// Files whose events are all older may go; `None` is without a limit.
     pub retention_age: Option<Duration>,
-    /// Bytes per second at which spare files are filled with zeros.
-    pub zero_bytes_per_s: u64,
     /// The most dedup keys, and the most order keys, that are kept.
     pub keys_max: usize,
     /// Bytes that one session may have sent but not been answered.
@@ -98,7 +96,6 @@ impl NodeOptions {
             mark_after: journal.mark_after.duration(),
             retention_bytes: journal.retention_size.bytes(),
             retention_age: age(&journal),
-            zero_bytes_per_s: journal.zero_pace.bytes(),
             keys_max: to_usize(config::LedgerSettings::default().keys_max),
             session_bytes_max: to_usize(limits.session_in_flight.bytes()),
             node_bytes_max: to_usize(limits.node_in_flight.bytes()),
@@ -145,7 +142,6 @@ impl NodeOptions {
             mark_after: settings.journal.mark_after.duration(),
             retention_bytes: settings.journal.retention_size.bytes(),
             retention_age: age(&settings.journal),
-            zero_bytes_per_s: settings.journal.zero_pace.bytes(),
             keys_max: to_usize(settings.ledger.keys_max),
             session_bytes_max: to_usize(settings.limits.session_in_flight.bytes()),
             node_bytes_max: to_usize(settings.limits.node_in_flight.bytes()),
