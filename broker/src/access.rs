@@ -2,6 +2,8 @@
 //! own place.
 
 use takt_client::tls::{Identity, IdentityKind};
+use takt_protocol::codes::ErrorCode;
+use takt_protocol::session::Refusal;
 
 /// What a session wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,17 @@ pub fn is_allowed(identity: &Identity, action: Action, place: &Place) -> bool {
         IdentityKind::PlantNode { .. } => *place == Place::Hub && action == Action::Replicate,
         IdentityKind::HubNode { .. } => false,
     }
+}
+
+/// [`is_allowed`], or what to answer.
+///
+/// # Errors
+/// The refusal for one who has no right to it.
+pub fn allow(identity: &Identity, action: Action, place: &Place) -> Result<(), Refusal> {
+    if is_allowed(identity, action, place) {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::Forbidden, format!("{identity} may not do this")))
 }
 
 fn is_for_clients(action: Action) -> bool {

@@ -22,6 +22,7 @@ pub mod demo;
 pub mod generator;
 pub mod import;
 pub mod init;
+pub mod logic;
 pub mod node;
 mod serve;
 mod uplink;

@@ -22,8 +22,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::access::Place;
+use crate::logic::TicketError;
 use crate::serve::serve;
-use crate::writer::{Ticket, TicketError, Writer, WriterState, WriterThreads};
+use crate::writer::{Ticket, Writer, WriterState, WriterThreads};
 
 pub(crate) use counters::NodeCounters;
 pub use open::NodeOpenError;
@@ -71,7 +72,7 @@ impl Inner {
     /// Asks the writer and waits for the answer.
     pub async fn ask(&self, operation: Operation) -> Result<Answer, TicketError> {
         let (ticket, answer) = Ticket::once();
-        self.writer.submit(operation, ticket)?;
+        self.writer.submit(operation, ticket);
         answer.await.map_err(|_| TicketError::Stopped)
     }
 

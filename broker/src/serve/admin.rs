@@ -16,9 +16,9 @@ use takt_storage::runs::Slot;
 use takt_storage::store::{Answer, Operation};
 use takt_storage::view::{PartitionView, ReadError};
 
-use super::subscriber::set_cursor;
-use super::{Stream, conflicts, convert, not_done, now, receive, refusal};
+use super::{Stream, conflicts, now, receive, refusal};
 use crate::access::Action;
+use crate::logic::{convert, not_done, set_cursor};
 use crate::node::Inner;
 
 /// The most rows in one answer.
@@ -184,7 +184,11 @@ impl Admin<'_> {
         }
         let topic = topic_name(&set.topic)?;
         let positions = self.positions(&topic, set.to)?;
-        set_cursor(self.node, name.clone(), &topic, set.hold, &positions).await?;
+        let operation = set_cursor(&self.node.view, name, &topic, set.hold, &positions)?;
+        match self.node.ask(operation).await {
+            Ok(Answer::CursorSet) => {}
+            other => return Err(not_done(other)),
+        }
         let mut list = self.cursors("").cursors;
         list.retain(|cursor| cursor.name == set.name);
         list.pop().ok_or_else(|| refusal(ErrorCode::NotFound, "the cursor was removed meanwhile"))

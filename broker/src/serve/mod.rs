@@ -1,15 +1,13 @@
-//! A task for each stream that a peer opens: the shell around the server halves of the sessions.
+//! A task for each stream that a peer opens: the shell around the sessions.
 //!
-//! A session's decisions are in `takt_protocol::session`; rights are in [`crate::access`]; what is
-//! stored is the writer's. What is left here is to carry values between them without ever waiting
-//! for one peer on behalf of another.
+//! What a session decides is in [`crate::logic`]; rights are in [`crate::access`]; what is stored
+//! is the writer's. What is left here is to carry values between them without ever waiting for one
+//! peer on behalf of another.
 
 mod admin;
 mod conflicts;
-pub(crate) mod convert;
-mod mirror;
-mod producer;
-mod subscriber;
+mod note;
+mod run;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,11 +17,13 @@ use takt_client::transport::{FrameStream, RecvHalf, SendHalf, TransportError};
 use takt_protocol::codes::ErrorCode;
 use takt_protocol::session::{Refusal, StreamKind, accept, refusal_frame};
 use takt_protocol::wire::{Frame, OutFrame};
-use takt_storage::store::Answer;
 
-use crate::access::{Action, is_allowed};
+use crate::access::{Action, allow};
+use crate::logic::{Context, MirrorSession, ProducerSession, SessionEvent, SubscriberSession};
 use crate::node::Inner;
-use crate::writer::TicketError;
+
+use run::run;
+pub(crate) use run::run_read;
 
 /// How long a peer may take to read the last frames of a stream that ends.
 const END_DEADLINE: Duration = Duration::from_secs(2);
@@ -33,30 +33,23 @@ const GREETING_DEADLINE: Duration = Duration::from_secs(10);
 impl Inner {
     /// Whether the peer may do this here.
     fn allow(&self, peer: &Identity, action: Action) -> Result<(), Refusal> {
-        if is_allowed(peer, action, &self.place) {
-            return Ok(());
+        allow(peer, action, &self.place)
+            .inspect_err(|_| self.note(peer, SessionEvent::Denied(action)))
+    }
+
+    /// What a session of the peer has to know.
+    fn context(&self, peer: &Identity) -> Context {
+        Context {
+            place: self.place.clone(),
+            peer: peer.clone(),
+            view: self.view.clone(),
+            session_bytes_max: self.session_bytes_max,
         }
-        tracing::warn!(%peer, ?action, "denied");
-        self.counters.denied();
-        Err(refusal(ErrorCode::Forbidden, format!("{peer} may not do this")))
     }
 }
 
-pub(crate) fn refusal(code: ErrorCode, detail: impl Into<String>) -> Refusal {
+fn refusal(code: ErrorCode, detail: impl Into<String>) -> Refusal {
     Refusal::new(code, detail)
-}
-
-/// Why the store did not do what it was asked to.
-fn not_done(answer: Result<Answer, TicketError>) -> Refusal {
-    match answer {
-        Ok(Answer::Refused(refused)) => refused,
-        Ok(Answer::Full) => refusal(ErrorCode::Full, "the node's disk is full"),
-        Ok(answer) => {
-            tracing::error!(?answer, "the store has answered another question");
-            refusal(ErrorCode::Internal, "the store has answered another question")
-        }
-        Err(stopped) => refusal(ErrorCode::Stopping, stopped.to_string()),
-    }
 }
 
 /// The monotonic clock, for the sessions' timers.
@@ -82,9 +75,15 @@ pub(crate) async fn serve(node: Arc<Inner>, peer: Identity, stream: FrameStream)
     let kind = accept(first);
     let mut stream = Stream { send, recv };
     let result = match kind {
-        Ok(StreamKind::Producer) => producer::serve(&node, &peer, stream).await,
-        Ok(StreamKind::Subscriber) => subscriber::serve(&node, &peer, stream).await,
-        Ok(StreamKind::Mirror) => mirror::serve(&node, &peer, stream).await,
+        Ok(StreamKind::Producer) => {
+            run(&node, &peer, stream, ProducerSession::new(node.context(&peer))).await
+        }
+        Ok(StreamKind::Subscriber) => {
+            run(&node, &peer, stream, SubscriberSession::new(node.context(&peer))).await
+        }
+        Ok(StreamKind::Mirror) => {
+            run(&node, &peer, stream, MirrorSession::new(node.context(&peer))).await
+        }
         Ok(StreamKind::Admin) => admin::serve(&node, &peer, stream).await,
         Err(error) => {
             let reason = error.to_string();

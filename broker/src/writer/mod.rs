@@ -1,11 +1,11 @@
-//! The shell around the store: one thread judges and fills commits, one writes and syncs them, one
-//! does what may take its time. While a commit syncs, the next one fills; it is written when that
-//! sync has returned.
+//! The threads around [`WriterCore`]: one lets it judge and fill commits, one writes and syncs them,
+//! one does what may take its time. While a commit syncs, the next one fills; it is written when
+//! that sync has returned.
 
 mod inbox;
 mod ticket;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -15,21 +15,17 @@ use takt_protocol::words::BatchNumber;
 use takt_storage::disk::DiskLock;
 use takt_storage::journal::CommitError;
 use takt_storage::runs::Slot;
-use takt_storage::store::{Job, JobDone, Operation, PendingCommit, Staged, Store};
+use takt_storage::store::{Job, JobDone, Operation, PendingCommit, Store};
 use tokio::sync::watch;
 
 use crate::clock::wall_now;
+use crate::logic::WriterCore;
+use crate::logic::writer::WriterOutput;
 
-use inbox::{Closed, Inbox};
-pub use ticket::{Ticket, TicketError};
+use inbox::Inbox;
+pub use ticket::Ticket;
 
-/// How long the writer waits when nothing happens, to look at what time alone brings.
-const IDLE_WAIT: Duration = Duration::from_millis(200);
-
-/// How often the store looks at what time alone brings.
-const TICK: Duration = Duration::from_secs(1);
-
-type Pending = PendingCommit<Ticket>;
+type Pending = Box<PendingCommit<Ticket>>;
 
 struct Request {
     operation: Operation,
@@ -37,7 +33,7 @@ struct Request {
 }
 
 enum Notice {
-    Synced(Box<Pending>, Result<(), CommitError>),
+    Synced(Pending, Result<(), CommitError>),
     JobDone(JobDone),
     UplinkHolds(Option<BTreeMap<Slot, BatchNumber>>),
     Stop,
@@ -69,11 +65,9 @@ pub struct Writer {
 
 impl Writer {
     /// Queues an operation. Its answer comes through the ticket when it is durable.
-    ///
-    /// # Errors
-    /// [`TicketError::Stopped`] where the writer takes nothing more.
-    pub fn submit(&self, operation: Operation, ticket: Ticket) -> Result<(), TicketError> {
-        self.inbox.request(Request { operation, ticket }).map_err(|Closed(_)| TicketError::Stopped)
+    pub fn submit(&self, operation: Operation, ticket: Ticket) {
+        // Where the writer takes nothing more, the ticket comes back, is dropped, and says so.
+        let _ = self.inbox.request(Request { operation, ticket });
     }
 
     /// Changes with every durable commit, and when the writer ends.
@@ -123,7 +117,7 @@ pub fn start(
     let syncer = spawn("takt-sync", move || {
         for pending in commit_rx {
             let result = pending.write_and_sync();
-            syncer_inbox.notify(Notice::Synced(Box::new(pending), result));
+            syncer_inbox.notify(Notice::Synced(pending, result));
         }
     })?;
     let job_inbox = Arc::clone(&inbox);
@@ -136,19 +130,11 @@ pub fn start(
     let thread_inbox = Arc::clone(&inbox);
     let writer = spawn("takt-writer", move || {
         let mut thread = WriterThread {
-            store,
+            core: WriterCore::new(store, mark_after, Instant::now()),
             inbox: thread_inbox,
             state: state_tx,
-            commits: Some(commit_tx),
-            jobs: Some(job_tx),
-            backlog: VecDeque::new(),
-            in_flight: false,
-            commit_count: 0,
-            last_commit: Instant::now(),
-            mark_after,
-            last_tick: Instant::now(),
-            full: false,
-            stopping: false,
+            commits: commit_tx,
+            jobs: job_tx,
         };
         let _locked = lock;
         let end = thread.run();
@@ -165,162 +151,74 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 }
 
 struct WriterThread {
-    store: Store<Ticket>,
+    core: WriterCore<Ticket>,
     inbox: Arc<Inbox<Request, Notice>>,
     state: watch::Sender<WriterState>,
-    commits: Option<mpsc::SyncSender<Pending>>,
-    jobs: Option<mpsc::Sender<Job>>,
-    /// Taken from the inbox, but the filling commit had no room.
-    backlog: VecDeque<Request>,
-    in_flight: bool,
-    commit_count: u64,
-    last_commit: Instant,
-    mark_after: Duration,
-    last_tick: Instant,
-    /// What the log has said last.
-    full: bool,
-    stopping: bool,
+    commits: mpsc::SyncSender<Pending>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl WriterThread {
     fn run(&mut self) -> Result<(), String> {
         loop {
-            let taken = self.inbox.take(self.backlog.is_empty(), self.wait());
+            self.carry_out()?;
+            match self.core.end() {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(failure)) => return Err(failure.to_string()),
+                None => {}
+            }
+            let timeout = self.core.poll_timeout(Instant::now());
+            let taken = self.inbox.take(self.core.wants_requests(), timeout);
+            for Request { operation, ticket } in taken.requests {
+                self.core.submit(operation, ticket);
+            }
             for notice in taken.notices {
-                self.on_notice(notice)?;
-            }
-            self.backlog.extend(taken.requests);
-            self.fill()?;
-            self.mark_if_quiet()?;
-            if self.last_tick.elapsed() >= TICK {
-                self.last_tick = Instant::now();
-                self.store.tick(wall_now());
-                self.say_if_full();
-            }
-            while let Some(job) = self.store.poll_job(wall_now()) {
-                self.give_job(job)?;
-            }
-            let idle = !self.in_flight && self.backlog.is_empty() && !self.store.wants_mark();
-            if self.stopping && idle {
-                return Ok(());
+                self.on_notice(notice);
             }
         }
     }
 
-    fn wait(&self) -> Duration {
-        if self.in_flight || !self.store.wants_mark() {
-            return IDLE_WAIT;
+    fn carry_out(&mut self) -> Result<(), String> {
+        let (now, wall) = (Instant::now(), wall_now());
+        while let Some(output) = self.core.poll_output(now, wall) {
+            match output {
+                WriterOutput::Answer(ticket, answer) => ticket.answer(answer),
+                WriterOutput::Durable { commits } => {
+                    self.state.send_replace(WriterState::Running { commits });
+                }
+                WriterOutput::Commit(pending) => {
+                    self.commits.send(pending).map_err(|_| "the sync thread is gone")?;
+                }
+                WriterOutput::Job(job) => {
+                    self.jobs.send(job).map_err(|_| "the job thread is gone")?;
+                }
+            }
         }
-        self.mark_after.saturating_sub(self.last_commit.elapsed()).min(IDLE_WAIT)
+        Ok(())
     }
 
-    fn on_notice(&mut self, notice: Notice) -> Result<(), String> {
+    fn on_notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Synced(pending, Ok(())) => {
-                self.in_flight = false;
-                self.last_commit = Instant::now();
-                for (ticket, answer) in self.store.on_synced(*pending) {
-                    ticket.answer(answer);
-                }
-                self.commit_count += 1;
-                let commits = self.commit_count;
-                self.state.send_replace(WriterState::Running { commits });
-                Ok(())
+            Notice::Synced(pending, result) => {
+                self.core.on_synced(pending, result, Instant::now());
             }
-            Notice::Synced(pending, Err(error)) => {
-                for (ticket, answer) in self.store.on_failed(*pending) {
-                    ticket.answer(answer);
-                }
-                Err(format!("a commit could not be written or synced: {error}"))
-            }
-            Notice::JobDone(done) => {
-                self.store.on_job_done(done, wall_now());
-                Ok(())
-            }
-            Notice::UplinkHolds(ends) => {
-                self.store.set_uplink_needs(ends);
-                Ok(())
-            }
+            Notice::JobDone(done) => self.core.on_job_done(done, wall_now()),
+            Notice::UplinkHolds(ends) => self.core.hold_for_uplink(ends),
             Notice::Stop => {
-                self.stopping = true;
-                self.backlog.extend(self.inbox.close());
-                Ok(())
-            }
-        }
-    }
-
-    /// Stages what waits, and starts a commit whenever none is under way.
-    fn fill(&mut self) -> Result<(), String> {
-        loop {
-            let now = wall_now();
-            while let Some(Request { operation, ticket }) = self.backlog.pop_front() {
-                match self.store.stage(operation, ticket, now) {
-                    Ok(Staged::Held) => {}
-                    Ok(Staged::Answered(ticket, answer)) => ticket.answer(answer),
-                    Err((operation, ticket)) => {
-                        self.backlog.push_front(Request { operation, ticket });
-                        break;
-                    }
+                for Request { operation, ticket } in self.inbox.close() {
+                    self.core.submit(operation, ticket);
                 }
-            }
-            if self.in_flight {
-                return Ok(());
-            }
-            let Some(pending) = self.store.seal().map_err(|e| e.to_string())? else {
-                return Ok(());
-            };
-            self.write(pending)?;
-            if self.backlog.is_empty() {
-                return Ok(());
+                self.core.stop();
             }
         }
     }
 
-    /// An operator learns from the log that the disk is full, and that it no longer is.
-    fn say_if_full(&mut self) {
-        let full = self.store.view().status().full;
-        match (self.full, full) {
-            (false, true) => tracing::warn!(
-                "the disk has no room for a spare journal file: publishing is refused and links \
-                 get no credit until there is; reading and cursors go on"
-            ),
-            (true, false) => tracing::warn!("the disk has room again: publishing goes on"),
-            (true, true) | (false, false) => {}
-        }
-        self.full = full;
-    }
-
-    /// After a while of quiet the last commit gets its witness.
-    fn mark_if_quiet(&mut self) -> Result<(), String> {
-        let quiet = self.last_commit.elapsed() >= self.mark_after || self.stopping;
-        if self.in_flight || !quiet || !self.backlog.is_empty() || !self.store.wants_mark() {
-            return Ok(());
-        }
-        match self.store.mark().map_err(|e| e.to_string())? {
-            Some(pending) => self.write(pending),
-            None => Ok(()),
-        }
-    }
-
-    fn write(&mut self, pending: Pending) -> Result<(), String> {
-        self.in_flight = true;
-        let commits = self.commits.as_ref().ok_or("the writer has ended")?;
-        commits.send(pending).map_err(|_| "the sync thread is gone".to_owned())
-    }
-
-    fn give_job(&mut self, job: Job) -> Result<(), String> {
-        let jobs = self.jobs.as_ref().ok_or("the writer has ended")?;
-        jobs.send(job).map_err(|_| "the job thread is gone".to_owned())
-    }
-
-    fn finish(mut self, end: Result<(), String>) {
-        self.commits = None;
-        self.jobs = None;
-        self.inbox.close();
-        self.backlog.clear();
-        let state = match end {
+    fn finish(self, end: Result<(), String>) {
+        let Self { core, inbox, state, .. } = self;
+        inbox.close();
+        let state_at_end = match end {
             Ok(()) => {
-                self.store.close();
+                core.close();
                 WriterState::Stopped
             }
             Err(reason) => {
@@ -331,6 +229,6 @@ impl WriterThread {
                 WriterState::Failed { reason }
             }
         };
-        self.state.send_replace(state);
+        state.send_replace(state_at_end);
     }
 }
