@@ -12,6 +12,8 @@ pub mod golden;
 pub mod process;
 pub mod raw;
 pub mod room;
+pub mod sim;
+pub mod simulate;
 pub mod site;
 
 use std::fmt::Display;

@@ -6,6 +6,8 @@
 //! lengths are pending apart from the content. A crash keeps any subset of what is pending, as the
 //! caller chooses: all is deterministic.
 
+mod inode;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -13,6 +15,7 @@ use std::{
 };
 
 use super::{Disk, DiskFile, check_name};
+use inode::{Inode, NameChange};
 
 /// What a power cut keeps or loses as a whole, in bytes.
 pub const SECTOR_BYTES: usize = 512;
@@ -38,21 +41,19 @@ struct State {
     power_cut_at: Option<u64>,
     write_fails_at: Option<u64>,
     sync_fails_at: Option<u64>,
+    misdirected_at: Option<(u64, u64)>,
+    astray: Option<Astray>,
+    reads_fail: bool,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Inode {
-    durable: Vec<u8>,
-    cached: Vec<u8>,
-    dirty: BTreeSet<usize>,
-    dirty_len: bool,
-}
-
+/// A write that landed elsewhere in its file, and what it would take to put that right.
 #[derive(Debug, Clone)]
-enum NameChange {
-    Create { name: String, inode: u64 },
-    Remove { name: String, inode: u64 },
-    Rename { from: String, to: String, inode: u64 },
+struct Astray {
+    inode: u64,
+    meant: usize,
+    hit: usize,
+    bytes: Vec<u8>,
+    before: Vec<u8>,
 }
 
 impl SimDisk {
@@ -112,6 +113,68 @@ impl SimDisk {
         inode.durable[byte] ^= 1 << (bit % 8);
     }
 
+    /// Write `at` (counted as [`SimDisk::writes`], from 0) lands `by` bytes before its place, where
+    /// the file is that long; nobody is told.
+    pub fn misdirect_write_at(&self, at: u64, by: u64) {
+        self.state().misdirected_at = Some((at, by));
+    }
+
+    /// Whether a write has gone astray and was not put right.
+    pub fn is_astray(&self) -> bool {
+        self.state().astray.is_some()
+    }
+
+    /// Puts the write that went astray where it was meant to go, durably.
+    pub fn put_right(&self) {
+        let state = &mut *self.state();
+        let Some(astray) = state.astray.take() else { return };
+        if let Some(inode) = state.inodes.get_mut(&astray.inode) {
+            inode.put(astray.hit, &astray.before);
+            inode.put(astray.meant, &astray.bytes);
+        }
+    }
+
+    /// Lets every read fail, or work again.
+    pub fn fail_reads(&self, fail: bool) {
+        self.state().reads_fail = fail;
+    }
+
+    /// Takes back what was planned to fail, and a power cut that was.
+    pub fn keep_power(&self) {
+        let state = &mut *self.state();
+        state.power_cut_at = None;
+        state.write_fails_at = None;
+        state.sync_fails_at = None;
+        state.misdirected_at = None;
+    }
+
+    /// Whether the power is gone.
+    pub fn is_off(&self) -> bool {
+        self.state().power().is_err()
+    }
+
+    /// The process dies: its files are closed, and what it wrote is where it was, in the cache or
+    /// on the disk.
+    pub fn kill(&self) {
+        let state = &mut *self.state();
+        state.boot += 1;
+        let live: BTreeSet<u64> =
+            state.names.values().chain(state.durable_names.values()).copied().collect();
+        state.inodes.retain(|inode, _| live.contains(inode));
+    }
+
+    /// The number of the file that has a name now; another file may get the name.
+    pub fn inode(&self, name: &str) -> Option<u64> {
+        self.state().names.get(name).copied()
+    }
+
+    /// All files as readers see them.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.state();
+        let content = |inode| state.inodes[inode].cached.clone();
+        state.names.iter().map(|(name, inode)| (name.clone(), content(inode))).collect()
+    }
+
     /// What a reader sees of a file; `None` if there is none.
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();
@@ -165,6 +228,7 @@ impl State {
         self.power_cut_at = None;
         self.write_fails_at = None;
         self.sync_fails_at = None;
+        self.misdirected_at = None;
     }
 
     /// Counts one operation; `Err` if the power is gone, with whether it goes at this one.
@@ -199,82 +263,6 @@ impl State {
         let len = |inode| self.inodes.get(inode).map_or(0, |inode| inode.cached.len() as u64);
         let used: u64 = self.names.values().map(len).sum();
         self.capacity_bytes.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used))
-    }
-}
-
-impl NameChange {
-    fn apply(self, names: &mut BTreeMap<String, u64>) {
-        match self {
-            Self::Create { name, inode } => {
-                names.insert(name, inode);
-            }
-            Self::Remove { name, inode } => {
-                if names.get(&name) == Some(&inode) {
-                    names.remove(&name);
-                }
-            }
-            Self::Rename { from, to, inode } => {
-                if names.get(&from) == Some(&inode) {
-                    names.remove(&from);
-                }
-                names.insert(to, inode);
-            }
-        }
-    }
-}
-
-impl Inode {
-    fn sector(&self, sector: usize) -> std::ops::Range<usize> {
-        let start = sector * SECTOR_BYTES;
-        start..(start + SECTOR_BYTES).min(self.cached.len())
-    }
-
-    fn persist(&mut self, sector: usize) {
-        let range = self.sector(sector);
-        let range = range.start..range.end.min(self.durable.len());
-        if !range.is_empty() {
-            self.durable[range.clone()].copy_from_slice(&self.cached[range]);
-        }
-    }
-
-    fn sync(&mut self) {
-        if self.dirty_len {
-            self.durable.resize(self.cached.len(), 0);
-            self.dirty_len = false;
-        }
-        for sector in std::mem::take(&mut self.dirty) {
-            self.persist(sector);
-        }
-    }
-
-    fn lose(&mut self) {
-        self.dirty.clear();
-        self.dirty_len = false;
-    }
-
-    fn crash(&mut self, keep: &mut dyn FnMut() -> bool) {
-        if std::mem::take(&mut self.dirty_len) && keep() {
-            self.durable.resize(self.cached.len(), 0);
-        }
-        for sector in std::mem::take(&mut self.dirty) {
-            if keep() {
-                self.persist(sector);
-            }
-        }
-        self.cached = self.durable.clone();
-    }
-
-    fn write(&mut self, at: usize, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let end = at + bytes.len();
-        if end > self.cached.len() {
-            self.cached.resize(end, 0);
-            self.dirty_len = true;
-        }
-        self.cached[at..end].copy_from_slice(bytes);
-        self.dirty.extend(at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
     }
 }
 
@@ -403,6 +391,9 @@ impl DiskFile for SimFile {
         let at = offset(at)?;
         self.with(|state, inode| {
             state.power()?;
+            if state.reads_fail {
+                return Err(io::Error::other("the reads fail"));
+            }
             let found = inode.cached.get(at..at.saturating_add(bytes.len()));
             bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
@@ -428,6 +419,17 @@ impl DiskFile for SimFile {
             let used = inode.cached.len() as u64;
             if growth > state.free_bytes().saturating_sub(used) && growth > 0 {
                 return Err(io::ErrorKind::StorageFull.into());
+            }
+            if let Some((write, by)) = state.misdirected_at
+                && write == state.writes - 1
+                && let Some(hit) = at.checked_sub(offset(by)?)
+            {
+                let before = inode.cached[hit..hit + bytes.len()].to_vec();
+                let (meant, bytes) = (at, bytes.to_vec());
+                inode.write(hit, &bytes);
+                let inode = self.inode;
+                state.astray = Some(Astray { inode, meant, hit, bytes, before });
+                return Ok(());
             }
             inode.write(at, bytes);
             Ok(())

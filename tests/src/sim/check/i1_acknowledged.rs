@@ -1,0 +1,59 @@
+//! I1: what was acknowledged is there, where the receipt said, and as it was sent: at the plant as
+//! far as retention kept it, and at the hub in any case.
+
+use std::collections::BTreeMap;
+
+use takt_reader::{Record, Verdict};
+
+use super::end::{End, visible};
+use crate::sim::history::{Answered, Fate, History, order_key};
+
+/// Visible records by plant, topic and partition, then offset.
+type Index<'p, 'a> = BTreeMap<(usize, usize, u16), BTreeMap<u64, &'p Record<'a>>>;
+
+/// Looks every receipt up.
+pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String)) {
+    let mut at_hub = Index::new();
+    for (plant, topic, partition) in end.mirrors() {
+        at_hub.insert((plant, topic, partition.id.number), visible(partition));
+    }
+    let mut at_plant = Index::new();
+    for (&(plant, topic, number), _) in &at_hub {
+        if let Some(own) = end.own(plant, topic, number) {
+            at_plant.insert((plant, topic, number), visible(own));
+        }
+    }
+    for (id, intent) in history.intents.iter().enumerate() {
+        let Fate::Acknowledged { answer, place, order_sequence, .. } = intent.fate else {
+            continue;
+        };
+        let key = (intent.node, intent.topic, place.partition.get());
+        let start = end.own(key.0, key.1, key.2).map_or(0, |own| own.start.offset);
+        let found = [
+            ("the hub", at_hub.get(&key).and_then(|all| all.get(&place.offset.get()))),
+            ("its plant", at_plant.get(&key).and_then(|all| all.get(&place.offset.get()))),
+        ];
+        for (whose, record) in found {
+            let Some(record) = record else {
+                if whose == "the hub" || place.offset.get() >= start {
+                    violated(format!("event {id}, {answer:?} at {place:?}, is not at {whose}"));
+                }
+                continue;
+            };
+            let same_key = record.id == intent.key.map(|key| key.to_string()).unwrap_or_default();
+            let same_content = record.data_len == u64::from(history.contents[intent.content as usize])
+                && record.time == Some(crate::sim::history::time_of(intent.content).as_micros())
+                && record.order_key.map(<[u8]>::to_vec)
+                    == intent.order.map(|order| order_key(order).as_str().as_bytes().to_vec());
+            let as_promised = match answer {
+                Answered::Appended | Answered::Duplicate => same_key && same_content,
+                Answered::Conflict => same_key && !same_content,
+            };
+            let same_order =
+                answer == Answered::Conflict || record.order_sequence == order_sequence.map(|s| s.get());
+            if !as_promised || !same_order || record.verdict != Verdict::Visible {
+                violated(format!("event {id}, {answer:?} at {place:?}: {whose} has {}", record.id));
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! I3: the order of an order key is the order of its submission, and the same everywhere: a plant's
+//! log is as its adapters submitted, and the hub's log is the plant's, byte for byte. That consumers
+//! see the log's order is checked as they read.
+
+use std::collections::BTreeMap;
+
+use super::end::End;
+use crate::sim::history::{Fate, History};
+
+/// Walks every order at the hub, and compares each plant's batches with the hub's.
+pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String)) {
+    for (plant, topic, mirror) in end.mirrors() {
+        if let Some(own) = end.own(plant, topic, mirror.id.number) {
+            let from = usize::try_from(own.start.batch).expect("an index");
+            let here = own.batches.iter().map(|batch| batch.bytes);
+            let there = mirror.batches.iter().skip(from).map(|batch| batch.bytes);
+            if !here.eq(there) || own.end != mirror.end {
+                violated(format!("{}: the hub does not hold what its plant holds", mirror.id));
+            }
+        }
+        let mut orders = BTreeMap::<&[u8], Vec<u32>>::new();
+        for record in &mirror.records {
+            let (Some(key), Some(_)) = (record.order_key, record.offset) else { continue };
+            if let Some(intent) = history.intent_of(record.producer, record.sequence, record.id) {
+                orders.entry(key).or_default().push(intent);
+            }
+        }
+        for (key, intents) in &orders {
+            check_order(history, intents, &mut |what| {
+                violated(format!("{} order {}: {what}", mirror.id, String::from_utf8_lossy(key)));
+            });
+        }
+    }
+}
+
+fn check_order(history: &History, intents: &[u32], violated: &mut dyn FnMut(String)) {
+    let mut last = BTreeMap::new();
+    for id in intents {
+        let intent = &history.intents[*id as usize];
+        if let Some(before) = last.insert(intent.adapter, *id)
+            && before >= *id
+        {
+            let adapter = intent.adapter;
+            violated(format!("adapter {adapter} submitted {id} before {before}"));
+        }
+    }
+    // What was acknowledged before another was submitted stands before it.
+    let mut earliest_answer = u64::MAX;
+    for id in intents.iter().rev() {
+        let intent = &history.intents[*id as usize];
+        if intent.sent.is_some_and(|sent| sent > earliest_answer) {
+            violated(format!("{id} was submitted after one behind it was acknowledged"));
+        }
+        if let Fate::Acknowledged { at, .. } = intent.fate {
+            earliest_answer = earliest_answer.min(at);
+        }
+    }
+}

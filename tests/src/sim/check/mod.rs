@@ -1,0 +1,106 @@
+//! The checker: what the end must look like, given what happened. One file for each invariant.
+//!
+//! The end is read twice: through the API while the nodes run, and from the raw files, once they
+//! have stopped, by a reader that shares no code with Takt. The API must serve, byte for byte, what
+//! the files hold; the invariants are checked on what the files hold.
+
+mod end;
+mod i1_acknowledged;
+mod i2_once;
+mod i3_order;
+mod i4_phantom;
+mod i5_offsets;
+mod i6_cursors;
+mod i7_durable;
+mod i8_plants;
+
+use std::collections::BTreeMap;
+
+use takt_protocol::words::BatchNumber;
+
+use super::world::World;
+
+pub use end::{End, NodeEnd, PartitionEnd};
+
+/// What the nodes serve, kept for the comparison with their files.
+pub type Served = BTreeMap<(String, String), Vec<u8>>;
+
+/// Reads every node through the API.
+pub fn api(world: &mut World) {
+    let mut served = Served::new();
+    for node in &world.nodes {
+        let Some(up) = &node.up else { continue };
+        let view = up.writer.view();
+        for partition in view.all_partitions() {
+            let mut bytes = Vec::new();
+            let mut next = partition.start_batch;
+            while next < partition.end_batch {
+                match view.read_from_batch(partition.slot, next, 1 << 20) {
+                    Ok(batches) if !batches.is_empty() => {
+                        for batch in &batches {
+                            batch.pieces().for_each(|piece| bytes.extend_from_slice(piece));
+                            next = BatchNumber::new(batch.header().batch_number.get() + 1);
+                        }
+                    }
+                    read => {
+                        let what = format!("{} at {}: {read:?}", node.name, partition.id);
+                        world.history.violations.push(("I1", what));
+                        return;
+                    }
+                }
+            }
+            served.insert((node.name.to_string(), partition.id.to_string()), bytes);
+        }
+    }
+    world.served = served;
+}
+
+/// Reads the files of every node, and checks.
+pub fn raw(world: &mut World) {
+    world.history.close();
+    let files: Vec<_> = world.nodes.iter().map(|node| node.disk.files()).collect();
+    let mut nodes = Vec::new();
+    for (node, files) in world.nodes.iter().zip(&files) {
+        let contents = match takt_reader::read(files) {
+            Ok(contents) => contents,
+            Err(error) => {
+                let what = format!("{}: the files do not read: {error}", node.name);
+                world.history.violations.push(("I1", what));
+                return;
+            }
+        };
+        if let Err(error) = takt_reader::check_runs(files, &contents) {
+            let what = format!("{}: the runs do not read: {error}", node.name);
+            world.history.violations.push(("I10", what));
+        }
+        for partition in &contents.partitions {
+            let stored: Vec<u8> = partition.batches.iter().flat_map(|b| b.bytes).copied().collect();
+            let served = world.served.get(&(node.name.to_string(), partition.id.to_string()));
+            if served != Some(&stored) {
+                let what = format!("{}: {} is served other than stored", node.name, partition.id);
+                world.history.violations.push(("I5", what));
+            }
+        }
+        nodes.push(NodeEnd::new(contents));
+    }
+    let plants: Vec<String> =
+        world.nodes[..world.plan.plants].iter().map(|node| node.name.to_string()).collect();
+    let end = End { plants, topics: world.plan.topics, nodes };
+    let found = all(&end, &world.history);
+    world.history.violations.extend(found);
+}
+
+/// Every invariant, on a world that has come to rest.
+pub fn all(end: &End<'_>, history: &super::history::History) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    i1_acknowledged::check(end, history, &mut |what| found.push(("I1", what)));
+    i2_once::check(end, history, &mut |what| found.push(("I2", what)));
+    i3_order::check(end, history, &mut |what| found.push(("I3", what)));
+    i4_phantom::check(end, history, &mut |what| found.push(("I4", what)));
+    i5_offsets::check(end, history, &mut |what| found.push(("I5", what)));
+    i6_cursors::check(end, history, &mut |what| found.push(("I6", what)));
+    i7_durable::check(end, history, &mut |what| found.push(("I7", what)));
+    i8_plants::check(end, history, &mut |what| found.push(("I8", what)));
+    found.truncate(20);
+    found
+}

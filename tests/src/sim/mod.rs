@@ -1,0 +1,30 @@
+//! The simulated world: plants, a hub, adapters and consumers, made of the real protocol, store and
+//! node logic over a simulated disk, network and clock, in one thread, from one seed.
+//!
+//! - A [`Plan`] is what a seed decides; [`World`] is what happens; [`History`] is what was seen of
+//!   it from outside the broker.
+//! - Faults strike until the plan's time is over. Then none does, and everything that waits must
+//!   come to its end.
+//! - [`check`] reads the end twice, through the API and from the raw files by a reader that shares
+//!   no code with Takt, and holds both against the history: one file for each invariant.
+//!
+//! Nothing here reads a clock, a socket or a file, or draws a number that the seed does not decide:
+//! the same seed gives the same trace.
+
+mod adapter;
+mod agenda;
+pub mod check;
+mod consumer;
+mod faults;
+mod history;
+mod net;
+mod node;
+mod plan;
+mod run;
+mod world;
+
+pub use faults::{Branch, Fault, Tally};
+pub use history::History;
+pub use plan::Plan;
+pub use run::{Outcome, Violation, run};
+pub use world::World;

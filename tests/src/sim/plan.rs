@@ -1,0 +1,141 @@
+//! What a seed decides: how large the world is, how it is used, and what goes wrong in it. Every
+//! seed draws its own weights and leaves some faults out, so that rare mixtures come up.
+
+use takt_storage::journal::JournalOptions;
+
+use super::agenda::{At, MS, SECOND};
+use super::faults::Fault;
+use super::net::Weather;
+use crate::events::Dice;
+
+/// The shortest time that faults go on, in simulated time.
+pub const TIME_MIN: u64 = 10 * 60 * SECOND;
+
+/// What a seed decides.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Plants beside the hub.
+    pub plants: usize,
+    /// Topics of each plant, the same at all of them.
+    pub topics: usize,
+    /// Partitions of each topic.
+    pub partitions: u16,
+    /// Adapters of each plant.
+    pub adapters: usize,
+    /// Consumers of each node.
+    pub consumers: usize,
+    /// Events that each adapter makes.
+    pub events: usize,
+    /// Order keys of each topic.
+    pub orders: u64,
+    /// Data of an event is as long as a number below this, most of the time.
+    pub data_max: u64,
+    /// Of 1,000 events so many have much data.
+    pub large: u64,
+    /// Events of a batch, at most.
+    pub batch_max: usize,
+    /// Of 1,000 events so many repeat an older one of their plant.
+    pub repeats: u64,
+    /// Of 1,000 events so many have an older one's key and other content.
+    pub conflicts: u64,
+    /// Of 1,000 events so many have no key.
+    pub unkeyed: u64,
+    /// Of 1,000 events so many have no order.
+    pub unordered: u64,
+    /// Sizes of the journals.
+    pub journal: JournalOptions,
+    /// How many bytes of journal each plant keeps; 0 is all.
+    pub retention_bytes: u64,
+    /// How long an idle writer waits before its mark, in microseconds.
+    pub mark_after: u64,
+    /// How long a sync takes at least, in microseconds.
+    pub sync_min: u64,
+    /// How long faults go on.
+    pub time: At,
+    /// What goes wrong, and when.
+    pub faults: Vec<(At, Fault)>,
+    /// The network within plants.
+    pub lan: Weather,
+    /// The network between nodes.
+    pub wan: Weather,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let dice = &mut Dice::new(seed.wrapping_mul(0xd129_42e9_6e2b_4b8f) ^ 0x7a6b_7400);
+        let plants = pick(dice, &[1, 2, 2, 3]);
+        let adapters = pick(dice, &[1, 2, 2, 3]);
+        let total = 9_000 + dice.below(9_000);
+        let commit_bytes_max = pick(dice, &[16 << 10, 32 << 10, 32 << 10, 64 << 10]);
+        let file_bytes = commit_bytes_max as u64 * pick(dice, &[4, 8, 8, 16]);
+        let time = TIME_MIN + dice.below(120) * SECOND;
+        let journal = JournalOptions {
+            file_bytes,
+            commit_bytes_max,
+            reserve_chunks: 4,
+            reserve_chunk_bytes: (commit_bytes_max as u64 + (8 << 10)).next_multiple_of(4 << 10)
+                + (64 << 10),
+        };
+        let makers = (plants * adapters) as u64;
+        Self {
+            seed,
+            plants,
+            topics: pick(dice, &[1, 1, 2]),
+            partitions: pick(dice, &[1, 1, 1, 3]),
+            adapters,
+            consumers: pick(dice, &[0, 1, 1, 2]),
+            events: usize::try_from(total / makers).expect("some thousands"),
+            orders: pick(dice, &[1, 10, 100, 1_000, 10_000]),
+            data_max: pick(dice, &[1, 64, 256, 256, 600]),
+            large: pick(dice, &[0, 0, 2]),
+            batch_max: pick(dice, &[1, 20, 100, 400, 1_000]),
+            repeats: pick(dice, &[0, 20, 100]),
+            conflicts: pick(dice, &[0, 5, 20]),
+            unkeyed: pick(dice, &[0, 0, 50]),
+            unordered: pick(dice, &[0, 50, 500]),
+            journal,
+            retention_bytes: if dice.below(2) == 0 { file_bytes * (2 + dice.below(6)) } else { 0 },
+            mark_after: 50 * MS,
+            sync_min: pick(dice, &[100, 300, 2_000]),
+            time,
+            faults: draw_faults(dice, time),
+            lan: Weather { delay: 50, jitter: 200, loss: 0, double: 0 },
+            wan: Weather {
+                delay: pick(dice, &[2, 20, 100]) * MS,
+                jitter: pick(dice, &[1, 5, 50]) * MS,
+                loss: pick(dice, &[0, 0, 5, 50]),
+                double: pick(dice, &[0, 0, 10]),
+            },
+        }
+    }
+}
+
+/// One of a list.
+pub fn pick<T: Copy>(dice: &mut Dice, list: &[T]) -> T {
+    list[usize::try_from(dice.below(list.len() as u64)).expect("below a length")]
+}
+
+/// Crashes come in any case; of the rest each seed leaves about half out.
+fn draw_faults(dice: &mut Dice, time: At) -> Vec<(At, Fault)> {
+    let mut kinds = Vec::new();
+    for kind in Fault::ALL {
+        let weight = if dice.below(2) == 0 { 0 } else { 1 + dice.below(4) };
+        kinds.extend(std::iter::repeat_n(*kind, usize::try_from(weight).expect("at most 4")));
+    }
+    let crashes: Vec<Fault> = Fault::ALL.iter().copied().filter(|kind| kind.is_crash()).collect();
+    let count = 30 + dice.below(30);
+    let mut faults = Vec::new();
+    for number in 0..count {
+        let kind = if number < 5 || kinds.is_empty() {
+            pick(dice, &crashes)
+        } else {
+            pick(dice, &kinds)
+        };
+        faults.push((10 * SECOND + dice.below(time - 30 * SECOND), kind));
+    }
+    faults.sort_unstable();
+    faults
+}
