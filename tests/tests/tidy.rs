@@ -50,15 +50,20 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("takt-client", &["takt-storage", "takt-broker", "redb"]),
 ];
 
-#[test]
-fn crates_import_only_downwards() {
+/// The workspace's packages, as cargo describes them.
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
         .current_dir(root())
         .output()
         .expect("cargo metadata runs");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
+    metadata["packages"].as_array().expect("packages").clone()
+}
+
+#[test]
+fn crates_import_only_downwards() {
+    let packages = packages();
     for (name, forbidden) in FORBIDDEN {
         let package = packages.iter().find(|p| p["name"] == **name).expect("the crate is there");
         for dependency in package["dependencies"].as_array().expect("dependencies") {
@@ -69,6 +74,17 @@ fn crates_import_only_downwards() {
                 "{name} must not import {imported}"
             );
         }
+    }
+}
+
+/// The second reader is evidence only as long as it shares nothing with what it checks.
+#[test]
+fn the_reader_shares_no_code() {
+    let packages = packages();
+    let reader = packages.iter().find(|p| p["name"] == "takt-reader").expect("the crate is there");
+    for dependency in reader["dependencies"].as_array().expect("dependencies") {
+        let imported = dependency["name"].as_str().expect("a name");
+        assert!(!imported.starts_with("takt"), "takt-reader must not import {imported}");
     }
 }
 

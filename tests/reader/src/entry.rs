@@ -1,0 +1,111 @@
+//! The journal's entries.
+
+use crate::{
+    batch::Stored,
+    commit::RawEntry,
+    contents::Edge,
+    input::{Input, Why, ensure},
+    manifest::{SealedFile, SideFile},
+    receipt::Receipt,
+};
+
+/// One change of the state.
+#[derive(Debug)]
+pub(crate) enum Entry<'a> {
+    Topic { name: &'a str, settings: Settings },
+    Mirror { origin: &'a str, journal: [u8; 16], name: &'a str, settings: Settings },
+    Batch { slot: u32, own: bool, batch: Stored<'a> },
+    Sequence { producer: &'a str, topic: &'a str, receipt: Receipt<'a> },
+    Opened { producer: &'a str, topic: &'a str, epoch: u64, transient: bool, at: i64 },
+    Dropped { producer: &'a str, topic: &'a str },
+    CursorSet { name: &'a str, topic: &'a str, hold: bool, positions: Vec<(u32, u64)> },
+    CursorRemoved { name: &'a str },
+    RunAdded(SealedFile),
+    FileDropped { start: u64 },
+    ConflictsKept(SideFile),
+    MirrorStarted { slot: u32, start: Edge },
+}
+
+/// The settings of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) partitions: u16,
+    pub(crate) dedup: bool,
+    horizon_s: u64,
+    refuse_conflicts: bool,
+    retention_ms: u64,
+    retention_bytes: u64,
+    lane: u8,
+}
+
+impl Settings {
+    pub(crate) fn read(input: &mut Input<'_>) -> Result<Self, Why> {
+        let settings = Self {
+            partitions: input.small()?,
+            dedup: input.flag()?,
+            horizon_s: input.varint()?,
+            refuse_conflicts: input.flag()?,
+            retention_ms: input.varint()?,
+            retention_bytes: input.varint()?,
+            lane: input.u8()?,
+        };
+        ensure((1..=1_024).contains(&settings.partitions), "a topic's partitions are too many")?;
+        Ok(settings)
+    }
+}
+
+/// The bytes in front of a stored batch in its entry.
+pub(crate) const BATCH_AT: u64 = 4;
+
+impl<'a> Entry<'a> {
+    pub(crate) fn read(raw: &RawEntry<'a>) -> Result<Self, Why> {
+        let mut input = Input::new(raw.bytes);
+        let entry = match raw.kind {
+            1 => Self::Topic { name: input.text()?, settings: Settings::read(&mut input)? },
+            2 => Self::Mirror {
+                origin: input.text()?,
+                journal: input.array()?,
+                name: input.text()?,
+                settings: Settings::read(&mut input)?,
+            },
+            3 | 4 => {
+                let slot = input.u32()?;
+                let batch = Stored::read(input.rest())?;
+                return Ok(Self::Batch { slot, own: raw.kind == 3, batch });
+            }
+            5 => Self::Sequence {
+                producer: input.text()?,
+                topic: input.text()?,
+                receipt: Receipt::read(&mut input)?,
+            },
+            6 => Self::Opened {
+                producer: input.text()?,
+                topic: input.text()?,
+                epoch: input.varint()?,
+                transient: input.flag()?,
+                at: input.signed()?,
+            },
+            7 => Self::Dropped { producer: input.text()?, topic: input.text()? },
+            8 => {
+                let (name, topic, hold) = (input.text()?, input.text()?, input.flag()?);
+                let mut positions = Vec::new();
+                for _ in 0..input.varint()? {
+                    positions.push((input.small()?, input.varint()?));
+                }
+                Self::CursorSet { name, topic, hold, positions }
+            }
+            9 => Self::CursorRemoved { name: input.text()? },
+            10 => Self::RunAdded(SealedFile::read(&mut input)?),
+            11 => Self::FileDropped { start: input.varint()? },
+            13 => Self::ConflictsKept(SideFile::read(&mut input)?),
+            14 => {
+                let slot = input.small()?;
+                let (batch, offset, chain) = (input.varint()?, input.varint()?, input.array()?);
+                Self::MirrorStarted { slot, start: Edge { offset, batch, chain, bytes: 0 } }
+            }
+            _ => return Err(Why("its kind is not known")),
+        };
+        input.end()?;
+        Ok(entry)
+    }
+}

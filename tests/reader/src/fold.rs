@@ -1,0 +1,294 @@
+//! Folds a journal's entries: the state at its end, and the records on the way.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::{
+    batch::Stored,
+    contents::{Batch, Contents, Cursor, File, MaskedAddress, Partition, Record},
+    entry::{BATCH_AT, Entry},
+    error::ReadError,
+    input::{Why, ensure, wide},
+    journal::{Commit, Journal, JournalFile},
+    payload::Digester,
+    record, snapshot,
+    state::State,
+    verdict::Verdict,
+};
+
+/// The fold of a journal up to a position.
+pub(crate) struct Fold<'a> {
+    state: State<'a>,
+    /// By slot.
+    logs: Vec<Log<'a>>,
+    digester: Digester,
+}
+
+/// The batches of a partition that were read.
+#[derive(Default)]
+struct Log<'a> {
+    /// The number of the first.
+    first: u64,
+    batches: Vec<Batch<'a>>,
+    records: Vec<Record<'a>>,
+    /// The last order sequence of each order key.
+    orders: HashMap<&'a [u8], u64>,
+}
+
+impl<'a> Fold<'a> {
+    /// Folds all files, from the snapshot of the oldest on.
+    pub(crate) fn of(journal: &Journal<'a>) -> Result<Self, ReadError> {
+        let oldest = journal.files.first().ok_or(ReadError::NoJournal)?;
+        let state = snapshot_of(oldest)?;
+        let mut fold = Self { state, logs: Vec::new(), digester: Digester::new() };
+        fold.grow();
+        let mut linked = None;
+        for file in &journal.files {
+            if let Some(linked) = linked {
+                fold.pass(file, linked)?;
+            }
+            for commit in &file.commits {
+                fold.commit(commit)?;
+            }
+            linked = Some(file.linked);
+        }
+        Ok(fold)
+    }
+
+    /// Goes over to the next file: what was folded must be its snapshot. Where files between were
+    /// dropped, its snapshot goes on from there.
+    fn pass(&mut self, file: &JournalFile<'a>, linked: bool) -> Result<(), ReadError> {
+        let next = snapshot_of(file)?;
+        let check = if linked {
+            ensure(next == self.state, "it is not what the entries before it add up to")
+        } else {
+            self.skip_to(&next)
+        };
+        let bad = |why: Why| ReadError::Snapshot { file: file.name.to_owned(), why: why.0 };
+        check.map_err(bad)?;
+        self.state = next;
+        self.grow();
+        Ok(())
+    }
+
+    /// Forgets the batches before a hole: they are to be dropped themselves.
+    fn skip_to(&mut self, next: &State<'a>) -> Result<(), Why> {
+        let same = (next.node, next.secret) == (self.state.node, self.state.secret);
+        ensure(same, "it is of another node")?;
+        ensure(next.partitions.len() >= self.logs.len(), "it lacks partitions")?;
+        let partitions = self.state.partitions.iter().zip(&next.partitions);
+        for (log, (before, next)) in self.logs.iter_mut().zip(partitions) {
+            ensure(before.id == next.id, "its partitions are others")?;
+            ensure(before.end.batch <= next.end.batch, "a partition goes back")?;
+            if before.end.batch < next.end.batch {
+                *log = Log { first: next.end.batch, ..Log::default() };
+            } else {
+                ensure(before.end == next.end, "a partition ends elsewhere")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each partition has a log, which begins where the partition stands.
+    fn grow(&mut self) {
+        let new = self.state.partitions.iter().skip(self.logs.len());
+        self.logs.extend(new.map(|slot| Log { first: slot.end.batch, ..Log::default() }));
+    }
+
+    fn commit(&mut self, commit: &Commit<'a>) -> Result<(), ReadError> {
+        let mut entries = commit.entries;
+        let mut position = commit.header.position;
+        let bad = |position, why: Why| ReadError::Entry { position, why: why.0 };
+        while let Some(raw) = entries.next().map_err(|why| bad(position, why))? {
+            position = raw.position;
+            let entry = match Entry::read(&raw) {
+                Ok(Entry::Batch { slot, own, batch }) => {
+                    let number = batch.number;
+                    let at = position + BATCH_AT;
+                    self.append(slot, own, &batch, at).map_err(|why| ReadError::Batch {
+                        position: at,
+                        slot,
+                        batch: number,
+                        why: why.0,
+                    })?;
+                    continue;
+                }
+                Ok(entry) => entry,
+                Err(why) => return Err(bad(position, why)),
+            };
+            if let Entry::MirrorStarted { slot, start } = &entry {
+                let log = log_mut(&mut self.logs, *slot).map_err(|why| bad(position, why))?;
+                *log = Log { first: start.batch, ..Log::default() };
+            }
+            self.state.apply(entry).map_err(|why| bad(position, why))?;
+            self.grow();
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        slot: u32,
+        own: bool,
+        batch: &Stored<'a>,
+        position: u64,
+    ) -> Result<(), Why> {
+        let partitions = self.state.slot(slot)?.topic.settings.partitions;
+        let log = log_mut(&mut self.logs, slot)?;
+        let first_record = log.records.len();
+        record::read(batch, partitions, &mut self.digester, &mut log.records)?;
+        log.batches.push(Batch {
+            number: batch.number,
+            base_offset: batch.base_offset,
+            visible: u32::from(batch.visible),
+            records: u32::from(batch.client.records),
+            append_time: batch.append_time,
+            producer: batch.producer,
+            epoch: batch.epoch,
+            first_sequence: batch.client.first_sequence,
+            crc: batch.client.crc,
+            chain: batch.chain,
+            position,
+            bytes: batch.bytes,
+            first_record,
+        });
+        let records = log.records.get(first_record..).unwrap_or_default();
+        let listed = records.iter().filter_map(|record| match record.verdict {
+            Verdict::Conflict { with, listed: true } => Some((record.index, with)),
+            Verdict::Conflict { listed: false, .. }
+            | Verdict::Visible
+            | Verdict::Duplicate { .. }
+            | Verdict::PreconditionFailed { .. } => None,
+        });
+        self.state.append(slot, own, batch, listed)?;
+        let whole = log.first == 0;
+        for record in records {
+            let Some((key, sequence)) = record.order_key.zip(record.order_sequence) else {
+                continue;
+            };
+            let last = log.orders.insert(key, sequence);
+            let follows = match last {
+                _ if record.restarted => sequence == 1,
+                Some(last) => last.checked_add(1) == Some(sequence),
+                None => sequence == 1 || !whole && sequence > 0,
+            };
+            ensure(follows, "an order sequence does not follow")?;
+        }
+        Ok(())
+    }
+
+    /// What the journal holds, once all of it that counts was found to be there.
+    pub(crate) fn finish(mut self, journal: &Journal<'a>) -> Result<Contents<'a>, ReadError> {
+        self.check_files(journal)?;
+        let oldest = journal.files.first().ok_or(ReadError::NoJournal)?;
+        let mut partitions = Vec::with_capacity(self.logs.len());
+        for (slot, log) in (0..).zip(std::mem::take(&mut self.logs)) {
+            let partition = self
+                .partition(slot, log)
+                .map_err(|why| ReadError::Snapshot { file: oldest.name.to_owned(), why: why.0 })?;
+            partitions.push(partition);
+        }
+        let State { node, partitions: slots, producers, cursors, conflicts, manifest, .. } =
+            self.state;
+        // Slots were checked when they were read.
+        let id = |slot: u32| usize::try_from(slot).ok().and_then(|at| slots.get(at)).map(|s| s.id);
+        let cursors = cursors.into_iter().map(|(name, cursor)| {
+            let positions = cursor.positions.into_iter();
+            let positions = positions.filter_map(|(slot, next)| Some((id(slot)?, next))).collect();
+            (name, Cursor { topic: cursor.topic, hold: cursor.hold, positions })
+        });
+        let conflicts = conflicts.into_iter().filter_map(|((slot, batch, index), conflict)| {
+            Some((MaskedAddress { partition: id(slot)?, batch, index }, conflict))
+        });
+        let producers = producers.into_iter().map(|(key, known)| (key, known.producer));
+        let files = journal.files.iter().map(|file| File {
+            name: file.name,
+            start: file.preamble.start,
+            end: file.end,
+            incarnation: file.preamble.incarnation,
+        });
+        let commits: usize = journal.files.iter().map(|file| file.commits.len()).sum();
+        Ok(Contents {
+            node,
+            journal: journal.last().preamble.journal,
+            incarnation: journal.last().preamble.incarnation,
+            partitions,
+            cursors: cursors.collect(),
+            conflicts: conflicts.collect(),
+            producers: producers.collect(),
+            durable_upto: journal.tail.durable_upto,
+            end: journal.last().end,
+            commits: wide(commits),
+            cut: journal.tail.cut,
+            files: files.collect(),
+            manifest,
+        })
+    }
+
+    /// What is not there must have been dropped, and what is there must be whole.
+    fn check_files(&self, journal: &Journal<'a>) -> Result<(), ReadError> {
+        let manifest = &self.state.manifest;
+        for file in journal.files.iter().filter(|file| !file.linked) {
+            let known = manifest.files.get(&file.preamble.start);
+            if known.is_some_and(|known| known.end != file.end) {
+                let why = file.stopped.map_or("it does not end where it was sealed", |why| why.0);
+                return Err(file.damaged(file.end, why));
+            }
+        }
+        let mut from = 0;
+        for file in &journal.files {
+            let to = file.preamble.start;
+            if from < to && to > manifest.runs_upto {
+                return Err(ReadError::Missing { from: from.max(manifest.runs_upto), to });
+            }
+            from = file.end;
+        }
+        let there: BTreeSet<u64> = journal.files.iter().map(|file| file.preamble.start).collect();
+        match self.state.kept_files().find(|file| !there.contains(&file.start)) {
+            Some(file) => Err(ReadError::Missing { from: file.start, to: file.end }),
+            None => Ok(()),
+        }
+    }
+
+    /// A partition from its start on: what was dropped and is still in a file does not count.
+    fn partition(&self, slot: u32, mut log: Log<'a>) -> Result<Partition<'a>, Why> {
+        let known = self.state.slot(slot)?;
+        let dropped = known.start.batch.checked_sub(log.first);
+        let dropped = dropped.ok_or(Why("a partition begins before the oldest file"))?;
+        let dropped = usize::try_from(dropped).unwrap_or(usize::MAX).min(log.batches.len());
+        log.batches.drain(..dropped);
+        let records = log.batches.first().map_or(log.records.len(), |first| first.first_record);
+        log.records.drain(..records);
+        for batch in &mut log.batches {
+            batch.first_record -= records;
+        }
+        let end = log.batches.last().map_or(known.start.batch, |last| last.number + 1);
+        ensure(end == known.end.batch, "a partition lacks batches")?;
+        if let Some(first) = log.batches.first() {
+            let begins = first.number == known.start.batch;
+            let chain = Stored::read(first.bytes)?.chain_after(known.start.chain);
+            let continues = first.base_offset == known.start.offset && first.chain == chain;
+            ensure(begins && continues, "a partition does not begin where it says")?;
+        }
+        Ok(Partition {
+            slot,
+            id: known.id,
+            mirror_of: known.topic.mirror_of,
+            dedup: known.topic.settings.dedup,
+            start: known.start,
+            end: known.end,
+            append_time: known.append_time,
+            batches: log.batches,
+            records: log.records,
+        })
+    }
+}
+
+fn log_mut<'l, 'a>(logs: &'l mut [Log<'a>], slot: u32) -> Result<&'l mut Log<'a>, Why> {
+    let found = usize::try_from(slot).ok().and_then(|slot| logs.get_mut(slot));
+    found.ok_or(Why("it names a partition that is not there"))
+}
+
+fn snapshot_of<'a>(file: &JournalFile<'a>) -> Result<State<'a>, ReadError> {
+    let bad = |why: Why| ReadError::Snapshot { file: file.name.to_owned(), why: why.0 };
+    snapshot::read(file.preamble.snapshot).map_err(bad)
+}

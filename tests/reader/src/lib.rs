@@ -1,0 +1,66 @@
+//! A second reader of a Takt data directory, for checkers: written from `docs/format.md`, it shares
+//! no code with the node and imports none of its crates.
+//!
+//! [`read`] takes the files of a directory by name and gives back all that they hold: partitions
+//! with their records, cursors, producers, open conflicts. It believes nothing that it can compute:
+//! checksums, chains, digests and dense numbers are computed again, and the snapshot in front of
+//! each journal file must be what the entries before it add up to. [`check_runs`] does the same for
+//! the files beside the journal.
+//!
+//! It only reads and decides what a start would keep; what a verdict should have been is not
+//! judged. Nothing in the bytes makes it panic, and its memory is bounded by their length, but for
+//! a payload while it is decompressed (at most 8 MiB) and the partitions that an entry makes.
+
+mod batch;
+mod commit;
+mod contents;
+mod entry;
+mod error;
+mod fold;
+mod input;
+mod journal;
+mod manifest;
+mod payload;
+mod preamble;
+mod receipt;
+mod record;
+mod runs;
+mod section;
+mod sides;
+mod snapshot;
+mod state;
+mod tail;
+mod verdict;
+
+use std::collections::BTreeMap;
+
+pub use contents::{
+    Batch, Contents, Cursor, DedupKey, Edge, File, MaskedAddress, OpenConflict, Partition,
+    PartitionId, Producer, ProducerKey, Record,
+};
+pub use error::{ReadError, RunsError};
+pub use manifest::{Manifest, Run, SealedFile, SideFile, SlotEnd};
+pub use runs::RunReport;
+pub use verdict::{Place, Verdict};
+
+/// Reads the files of a data directory, given by their names; other names are ignored.
+///
+/// # Errors
+/// [`ReadError`] with the first thing that is damaged, missing or contradicts the rest. What a crash
+/// may leave behind the durable end is no error.
+pub fn read(files: &BTreeMap<String, Vec<u8>>) -> Result<Contents<'_>, ReadError> {
+    let journal = journal::Journal::collect(files)?;
+    fold::Fold::of(&journal)?.finish(&journal)
+}
+
+/// Checks the runs and side files that the manifest of `contents` names, which [`read`] made of the
+/// same `files`: that they are there and whole, and say what the journal says where it is kept.
+///
+/// # Errors
+/// [`RunsError`] with the first file that is missing or wrong.
+pub fn check_runs(
+    files: &BTreeMap<String, Vec<u8>>,
+    contents: &Contents<'_>,
+) -> Result<RunReport, RunsError> {
+    runs::check(files, contents)
+}

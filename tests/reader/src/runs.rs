@@ -1,0 +1,242 @@
+//! The files beside the journal: runs and side files that the manifest names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{
+    contents::{Batch, Contents, Partition, Record},
+    error::RunsError,
+    input::{Input, Why, ensure, wide},
+    manifest::{Run, SealedFile},
+    section::{self, SECTIONS},
+    sides,
+    verdict::Verdict,
+};
+
+const HEADER: usize = 128;
+const CHECKSUM_AT: usize = 112;
+
+/// What was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunReport {
+    /// Runs.
+    pub runs: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Side files.
+    pub sides: u64,
+}
+
+pub(crate) fn check(
+    files: &BTreeMap<String, Vec<u8>>,
+    contents: &Contents<'_>,
+) -> Result<RunReport, RunsError> {
+    let mut report = RunReport::default();
+    let places = Places::of(contents);
+    for file in contents.manifest.files.values() {
+        let Some(run) = &file.run else { continue };
+        let name = run.name();
+        let bytes = named(files, &name)?;
+        let kept = (!file.is_dropped()).then(|| places.within(file));
+        let rows = check_run(bytes, contents, run, kept.as_deref());
+        report.rows += rows.map_err(|why| why.of_file(&name))?;
+        report.runs += 1;
+    }
+    for side in contents.manifest.sides.values() {
+        let name = side.name();
+        let bytes = named(files, &name)?;
+        sides::check(bytes, contents, side).map_err(|why| why.of_file(&name))?;
+        report.sides += 1;
+    }
+    for file in contents.manifest.files.values() {
+        check_ends(contents, file).map_err(|why| why.of_file("the manifest"))?;
+    }
+    Ok(report)
+}
+
+fn named<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8], RunsError> {
+    let bytes = files.get(name).map(Vec::as_slice);
+    bytes.ok_or_else(|| RunsError::Missing { file: name.to_owned() })
+}
+
+/// Returns how many rows the run has. `kept` are the batches of its journal file, if it is there.
+fn check_run(
+    bytes: &[u8],
+    contents: &Contents<'_>,
+    run: &Run,
+    kept: Option<&[Placed<'_>]>,
+) -> Result<u64, Why> {
+    let (head, rest) = bytes.split_at_checked(HEADER).ok_or(Why("it is too short"))?;
+    let (fields, checksum) = head.split_at(CHECKSUM_AT);
+    let seal = xxh3_128(fields);
+    ensure(seal.to_le_bytes() == checksum, "the checksum of its header is wrong")?;
+    ensure(seal == run.checksum, "it is not the run that the manifest names")?;
+    let mut input = Input::new(fields);
+    ensure(input.array()? == *b"TAKTRUN\n", "it is no run")?;
+    ensure(input.u16()? == 1 && input.u16()? == 0, "its format version is not known")?;
+    let incarnation = input.u32()?;
+    ensure(input.array()? == contents.journal, "it is of another journal")?;
+    let covers = (input.u64()?, input.u64()?, incarnation);
+    ensure(covers == (run.start, run.end, run.incarnation), "it covers another file")?;
+    for rows in &run.rows {
+        ensure(input.u64()? == *rows, "its rows are not as many as the manifest says")?;
+    }
+    let fences_hash = input.u128()?;
+
+    let (sections, mut fences) = section::split(&mut Input::new(rest), &run.rows)?;
+    ensure(xxh3_128(fences.rest()) == fences_hash, "the checksum of its fences is wrong")?;
+    for (layout, rows) in SECTIONS.iter().zip(sections) {
+        layout.check(rows, &mut fences)?;
+    }
+    fences.end()?;
+    let [ledger, _, extents, orders, conflicts, slots] = sections;
+    let kinds = SECTIONS[0].rows(ledger).all(|row| matches!(row[44..], [0..=3, 0, 0, 0]));
+    ensure(kinds, "a dedup key is of no known kind")?;
+    if let Some(batches) = kept {
+        let there = extent_rows(batches).concat();
+        ensure(there == extents, "its extents are not the journal's")?;
+        check_orders(orders, batches)?;
+        check_conflicts(conflicts, batches)?;
+        check_slots(slots, batches, contents)?;
+    }
+    Ok(section::rows_in(&sections))
+}
+
+/// A batch with its partition.
+#[derive(Debug, Clone, Copy)]
+struct Placed<'a> {
+    partition: &'a Partition<'a>,
+    batch: &'a Batch<'a>,
+}
+
+impl<'a> Placed<'a> {
+    fn records(&self) -> &'a [Record<'a>] {
+        let records = self.partition.records.get(self.batch.first_record..).unwrap_or_default();
+        records.get(..self.batch.records as usize).unwrap_or_default()
+    }
+
+    fn end_offset(&self) -> u64 {
+        self.batch.base_offset + u64::from(self.batch.visible)
+    }
+}
+
+/// All batches by their position in the journal.
+struct Places<'a> {
+    by_position: BTreeMap<u64, Placed<'a>>,
+}
+
+impl<'a> Places<'a> {
+    fn of(contents: &'a Contents<'a>) -> Self {
+        let all = contents.partitions.iter().flat_map(|partition| {
+            partition.batches.iter().map(move |batch| Placed { partition, batch })
+        });
+        Self { by_position: all.map(|placed| (placed.batch.position, placed)).collect() }
+    }
+
+    /// Those of a file, by slot and number.
+    fn within(&self, file: &SealedFile) -> Vec<Placed<'a>> {
+        let range = self.by_position.range(file.start..file.end);
+        let mut batches: Vec<_> = range.map(|(_, placed)| *placed).collect();
+        batches.sort_by_key(|placed| (placed.partition.slot, placed.batch.number));
+        batches
+    }
+}
+
+fn extent_rows(batches: &[Placed<'_>]) -> Vec<[u8; 48]> {
+    let rows = batches.iter().map(|placed| {
+        let batch = placed.batch;
+        let len = u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX);
+        let mut row = [0; 48];
+        let fields = [
+            &placed.partition.slot.to_le_bytes()[..],
+            &len.to_le_bytes(),
+            &batch.number.to_le_bytes(),
+            &batch.base_offset.to_le_bytes(),
+            &placed.end_offset().to_le_bytes(),
+            &batch.append_time.to_le_bytes(),
+            &batch.position.to_le_bytes(),
+        ];
+        for (to, from) in row.iter_mut().zip(fields.concat()) {
+            *to = from;
+        }
+        row
+    });
+    rows.collect()
+}
+
+/// The hashes are under the node's secret; that the events are the right ones is checked.
+fn check_orders(rows: &[u8], batches: &[Placed<'_>]) -> Result<(), Why> {
+    let mut named = Vec::new();
+    for row in SECTIONS[3].rows(rows) {
+        let mut input = Input::new(row);
+        input.u128()?;
+        named.push((input.u32()?, input.u64()?));
+    }
+    named.sort_unstable();
+    let there = batches.iter().flat_map(|placed| {
+        let ordered = placed.records().iter().filter(|record| record.order_key.is_some());
+        ordered.filter_map(|record| Some((placed.partition.slot, record.offset?)))
+    });
+    ensure(there.eq(named), "its orders are not the journal's")
+}
+
+fn check_conflicts(rows: &[u8], batches: &[Placed<'_>]) -> Result<(), Why> {
+    let mut named = Vec::new();
+    for row in SECTIONS[4].rows(rows) {
+        let mut input = Input::new(row);
+        named.push((input.u32()?, input.u64()?, u32::from(input.u16()?)));
+    }
+    let there = batches.iter().flat_map(|placed| {
+        let records = placed.records().iter();
+        let listed = records
+            .filter(|record| matches!(record.verdict, Verdict::Conflict { listed: true, .. }));
+        listed.map(|record| (placed.partition.slot, record.batch, record.index))
+    });
+    ensure(there.eq(named), "its conflicts are not the journal's")
+}
+
+fn check_slots(rows: &[u8], batches: &[Placed<'_>], contents: &Contents<'_>) -> Result<(), Why> {
+    let mut rows = SECTIONS[5].rows(rows);
+    for group in batches.chunk_by(|a, b| a.partition.slot == b.partition.slot) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+        let mut input = Input::new(rows.next().ok_or(Why("it lacks a partition"))?);
+        let head = (input.u32()?, u64::from(input.u32()?));
+        let batch_numbers = (input.u64()?, input.u64()?);
+        let offsets = (input.u64()?, input.u64()?);
+        let times = (input.i64()?, input.i64()?);
+        let chain = input.array()?;
+        let same = head == (first.partition.slot, wide(group.len()))
+            && batch_numbers == (first.batch.number, last.batch.number + 1)
+            && offsets == (first.batch.base_offset, last.end_offset())
+            && times == (first.batch.append_time, last.batch.append_time)
+            && Some(chain) == chain_before(contents, first);
+        ensure(same, "its partitions are not the journal's")?;
+    }
+    ensure(rows.next().is_none(), "it has a partition that the journal file has not")
+}
+
+fn chain_before(contents: &Contents<'_>, placed: &Placed<'_>) -> Option<[u8; 16]> {
+    let partition = contents.partitions.get(placed.partition.slot as usize)?;
+    let index = placed.batch.number.checked_sub(partition.start.batch)?;
+    match usize::try_from(index).ok()?.checked_sub(1) {
+        None => Some(partition.start.chain),
+        Some(before) => partition.batches.get(before).map(|batch| batch.chain),
+    }
+}
+
+/// What the manifest says of the partitions' ends in a file is what the journal says.
+fn check_ends(contents: &Contents<'_>, file: &SealedFile) -> Result<(), Why> {
+    let mut slots = BTreeSet::new();
+    for end in &file.slots {
+        let partition = contents.partitions.get(end.slot as usize);
+        let partition = partition.ok_or(Why("it names a partition that is not there"))?;
+        let index = end.edge.batch.checked_sub(partition.start.batch + 1);
+        let last = index.and_then(|index| partition.batches.get(usize::try_from(index).ok()?));
+        let last = last.ok_or(Why("a sealed file ends with a batch that is not there"))?;
+        let same = end.edge.chain == last.chain
+            && end.edge.offset == last.base_offset + u64::from(last.visible);
+        ensure(same && slots.insert(end.slot), "a sealed file does not end where it says")?;
+    }
+    Ok(())
+}

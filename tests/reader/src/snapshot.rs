@@ -1,0 +1,105 @@
+//! A snapshot: the control state as bytes, in front of each journal file's commits.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{
+    contents::{Edge, OpenConflict, Producer, ProducerKey},
+    entry::Settings,
+    input::{Input, Why, ensure},
+    manifest::{Manifest, SealedFile, SideFile},
+    receipt::Receipt,
+    state::{KnownProducer, SlotCursor, State, Topic},
+    verdict::Place,
+};
+
+/// Reads a snapshot.
+pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
+    let input = &mut Input::new(bytes);
+    ensure(input.u8()? == 1, "its version is not known")?;
+    let (node, secret, append_time) = (input.text()?, input.array()?, input.signed()?);
+    let mut state = State {
+        node,
+        secret,
+        append_time,
+        topics: BTreeMap::new(),
+        partitions: Vec::new(),
+        producers: BTreeMap::new(),
+        cursors: BTreeMap::new(),
+        conflicts: BTreeMap::new(),
+        manifest: Manifest::default(),
+    };
+    read_topics(input, &mut state)?;
+    for slot in &mut state.partitions {
+        slot.start = read_edge(input)?;
+        slot.end = read_edge(input)?;
+        slot.append_time = input.signed()?;
+    }
+    for _ in 0..input.varint()? {
+        let (topic, producer) = (input.text()?, input.text()?);
+        state.producers.insert(ProducerKey { producer, topic }, read_producer(input)?);
+    }
+    for _ in 0..input.varint()? {
+        let name = input.text()?;
+        let (topic, hold) = (input.text()?, input.flag()?);
+        let mut positions = BTreeMap::new();
+        for _ in 0..input.varint()? {
+            let slot = input.small()?;
+            state.slot(slot)?;
+            positions.insert(slot, input.varint()?);
+        }
+        state.cursors.insert(name, SlotCursor { topic, hold, positions });
+    }
+    for _ in 0..input.varint()? {
+        let (slot, batch, index) = (input.small()?, input.varint()?, input.small()?);
+        state.slot(slot)?;
+        let with = Place { partition: input.small()?, offset: input.varint()? };
+        let conflict = OpenConflict { with, append_time: input.signed()? };
+        state.conflicts.insert((slot, batch, index), conflict);
+    }
+    state.manifest.runs_upto = input.varint()?;
+    for _ in 0..input.varint()? {
+        let file = SealedFile::read(input)?;
+        state.manifest.files.insert(file.start, file);
+    }
+    for _ in 0..input.varint()? {
+        let side = SideFile::read(input)?;
+        state.manifest.sides.insert(side.start, side);
+    }
+    input.end()?;
+    Ok(state)
+}
+
+/// Topics stand by name; their partitions by slot.
+fn read_topics<'a>(input: &mut Input<'a>, state: &mut State<'a>) -> Result<(), Why> {
+    let mut by_slot = BTreeMap::new();
+    for _ in 0..input.varint()? {
+        let (name, origin) = (input.text()?, input.text()?);
+        let first_slot = input.small()?;
+        let mirror_of = if input.flag()? { Some(input.array()?) } else { None };
+        let topic = Topic { first_slot, settings: Settings::read(input)?, mirror_of };
+        by_slot.insert(first_slot, (name, origin, topic));
+        state.topics.insert((name, origin), topic);
+    }
+    ensure(by_slot.len() == state.topics.len(), "two topics have one slot")?;
+    for (first_slot, (name, origin, topic)) in by_slot {
+        let follows = usize::try_from(first_slot) == Ok(state.partitions.len());
+        ensure(follows, "a topic's slots do not follow")?;
+        state.add_slots(name, origin, topic)?;
+    }
+    Ok(())
+}
+
+fn read_producer<'a>(input: &mut Input<'a>) -> Result<KnownProducer<'a>, Why> {
+    let (epoch, last) = (input.varint()?, input.varint()?);
+    let transient = input.flag()?;
+    let mut kept = VecDeque::new();
+    for _ in 0..input.varint()? {
+        kept.push_back(Receipt::read(input)?);
+    }
+    Ok(KnownProducer { producer: Producer { epoch, last, transient }, kept })
+}
+
+fn read_edge(input: &mut Input<'_>) -> Result<Edge, Why> {
+    let (offset, batch, chain) = (input.varint()?, input.varint()?, input.array()?);
+    Ok(Edge { offset, batch, chain, bytes: input.varint()? })
+}

@@ -1,0 +1,414 @@
+//! The second reader reads what the store reads, record by record, and finds every damage.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use takt_client::{CursorName, Offset, OrderSequence, TopicName};
+use takt_protocol::batch::{DedupKeyRef, StoredBatch, Verdict};
+use takt_reader::{Contents, DedupKey, ReadError, check_runs, read};
+use takt_storage::disk::sim::SimDisk;
+use takt_storage::disk::{Disk, RealDisk};
+use takt_storage::entry::TopicSettings;
+use takt_storage::journal::JournalOptions;
+use takt_storage::store::{Answer, MirrorTopic, Operation, StoreOptions};
+use takt_storage::view::{PartitionView, View};
+use takt_tests::driver::{self, Driver};
+use takt_tests::events::{Dice, event, events};
+use takt_tests::golden;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+const TOPIC: &str = "t";
+
+fn files(disk: &dyn Disk) -> Files {
+    let mut files = Files::new();
+    for (name, len) in disk.list().unwrap() {
+        let mut bytes = vec![0; usize::try_from(len).unwrap()];
+        disk.open(&name, false).unwrap().read_at(0, &mut bytes).unwrap();
+        files.insert(name, bytes);
+    }
+    files
+}
+
+/// All that the view shows is in the contents, and nothing else.
+fn assert_same(contents: &Contents<'_>, view: &View) {
+    assert_eq!(contents.node, view.node().as_str());
+    assert_eq!(contents.journal, *view.journal().as_bytes());
+    let partitions = view.all_partitions();
+    assert_eq!(contents.partitions.len(), partitions.len());
+    for (found, expected) in contents.partitions.iter().zip(&partitions) {
+        assert_eq!(found.slot, expected.slot.get());
+        assert_eq!(found.id.to_string(), expected.id.to_string());
+        assert_eq!(found.mirror_of, expected.mirror_of.map(|journal| *journal.as_bytes()));
+        let start = (expected.start.get(), expected.start_batch.get(), expected.start_chain);
+        let end = (expected.end.get(), expected.end_batch.get(), expected.chain);
+        assert_eq!((found.start.offset, found.start.batch), (start.0, start.1), "{}", found.id);
+        assert_eq!(found.start.chain, *start.2.as_bytes());
+        assert_eq!((found.end.offset, found.end.batch), (end.0, end.1), "{}", found.id);
+        assert_eq!(found.end.chain, *end.2.as_bytes());
+        assert_eq!(found.end.bytes - found.start.bytes, expected.len_bytes);
+        assert_batches(found, expected, view);
+    }
+    let cursors: Vec<_> = contents
+        .cursors
+        .iter()
+        .map(|(name, cursor)| {
+            let positions = cursor.positions.iter();
+            let at = positions.map(|(id, next)| (id.to_string(), *next)).collect::<Vec<_>>();
+            ((*name).to_owned(), cursor.topic.to_owned(), cursor.hold, at)
+        })
+        .collect();
+    let expected = view.cursors().into_iter().map(|cursor| {
+        let name = |slot| view.partition(slot).unwrap().id.to_string();
+        let at = cursor.positions.iter().map(|(slot, next)| (name(*slot), next.get()));
+        let at = at.collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>();
+        (cursor.name.to_string(), cursor.topic.to_string(), cursor.hold, at)
+    });
+    assert_eq!(cursors, expected.collect::<Vec<_>>());
+    let conflicts = view.conflicts(None, None, usize::MAX);
+    assert_eq!(contents.conflicts.len(), conflicts.len());
+    for expected in conflicts {
+        let address = takt_reader::MaskedAddress {
+            partition: contents.partitions[expected.address.slot.get() as usize].id,
+            batch: expected.address.batch_number.get(),
+            index: u32::from(expected.address.index),
+        };
+        let found = &contents.conflicts[&address];
+        assert_eq!(found.with.offset, expected.with.offset.get());
+        assert_eq!(found.append_time, expected.append_time.as_micros());
+    }
+    assert_eq!(contents.producers.len() as u64, view.status().producers as u64);
+}
+
+fn assert_batches(found: &takt_reader::Partition<'_>, expected: &PartitionView, view: &View) {
+    if expected.start_batch == expected.end_batch {
+        assert!(found.batches.is_empty() && found.records.is_empty());
+        return;
+    }
+    let stored = view.read_from_batch(expected.slot, expected.start_batch, usize::MAX).unwrap();
+    assert_eq!(found.batches.len(), stored.len());
+    let mut records = found.records.iter();
+    for (found, expected) in found.batches.iter().zip(&stored) {
+        let bytes: Vec<u8> = expected.pieces().flatten().copied().collect();
+        assert_eq!(found.bytes, bytes);
+        let header = expected.header();
+        assert_eq!(found.number, header.batch_number.get());
+        assert_eq!(found.append_time, header.append_time.as_micros());
+        assert_eq!((found.epoch, found.crc), (header.epoch.get(), header.crc));
+        let records: Vec<_> = records.by_ref().take(found.records as usize).collect();
+        assert_records(&records, expected);
+    }
+    assert!(records.next().is_none());
+}
+
+fn assert_records(found: &[&takt_reader::Record<'_>], batch: &StoredBatch) {
+    let header = batch.header();
+    let raw = batch.batch().raw_payload().unwrap();
+    let expected = batch.batch().records().unwrap().zip(batch.verdicts());
+    let mut offset = header.base_offset.get();
+    let sequences = batch.batch().header().first_sequence.get()..;
+    assert_eq!(found.len(), header.records);
+    for ((found, sequence), (record, verdict)) in found.iter().zip(sequences).zip(expected) {
+        let (record, verdict) = (record.unwrap(), verdict.unwrap());
+        assert_eq!(found.producer, header.producer.as_str());
+        assert_eq!((found.batch, found.sequence), (header.batch_number.get(), sequence));
+        assert_eq!(found.id.as_bytes(), record.id);
+        assert_eq!(found.source.as_bytes(), record.source);
+        assert_eq!(found.kind.as_bytes(), record.kind);
+        assert_eq!(found.order_key, record.order_key);
+        assert_eq!(found.content_type.map(str::as_bytes), record.content_type);
+        assert_eq!(found.time, record.time.map(takt_client::Timestamp::as_micros));
+        assert_eq!(found.digest, record.digest.as_u128());
+        assert_eq!(found.digest_computed, Some(found.digest));
+        let data = &raw[record.data_at..record.data_at + record.data_len];
+        assert_eq!(found.data.unwrap_or(data), data);
+        assert_eq!(found.data_len, record.data_len as u64);
+        let keys = record.dedup_keys().map(|key| {
+            key.map(|key| match key {
+                DedupKeyRef::SourceAndId(source, id) => DedupKey::SourceAndId { source, id },
+                DedupKeyRef::Key(key) => DedupKey::Key(key),
+            })
+        });
+        assert_eq!(found.dedup_keys, keys);
+        match verdict {
+            Verdict::Visible { order_sequence, restarted } => {
+                assert_eq!((found.offset, found.restarted), (Some(offset), restarted));
+                assert_eq!(found.order_sequence, order_sequence.map(OrderSequence::get));
+                assert!(found.is_visible());
+                offset += 1;
+            }
+            Verdict::Duplicate { of, .. } => {
+                let takt_reader::Verdict::Duplicate { of: at, .. } = found.verdict else {
+                    panic!("{:?}", found.verdict)
+                };
+                assert_eq!((at.partition, at.offset), (of.partition.get(), of.offset.get()));
+            }
+            Verdict::Conflict { with, listed } => {
+                let with = takt_reader::Place {
+                    partition: with.partition.get(),
+                    offset: with.offset.get(),
+                };
+                assert_eq!(found.verdict, takt_reader::Verdict::Conflict { with, listed });
+            }
+            Verdict::PreconditionFailed { at } => {
+                let at = takt_reader::Verdict::PreconditionFailed { at: at.get() };
+                assert_eq!(found.verdict, at);
+            }
+        }
+    }
+}
+
+fn options(node: &str) -> StoreOptions {
+    StoreOptions {
+        journal: JournalOptions {
+            file_bytes: 40 << 10,
+            commit_bytes_max: 16 << 10,
+            reserve_chunks: 2,
+            reserve_chunk_bytes: 32 << 10,
+        },
+        retention_bytes: 160 << 10,
+        ..driver::options(node)
+    }
+}
+
+/// A hub with a topic of its own and a mirror, over a disk that can lose what was not synced.
+struct World {
+    disk: SimDisk,
+    hub: Driver,
+    lyon: Driver,
+    seed: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let disk = SimDisk::new();
+        let mut hub = open(&disk, 1);
+        hub.begin(TopicSettings::default());
+        let lyon = Arc::new(SimDisk::new());
+        let (mut lyon, _) = Driver::open(lyon, driver::options("lyon"), 2, TOPIC).unwrap();
+        lyon.begin(TopicSettings::default());
+        Self { disk, hub, lyon, seed: 2 }
+    }
+
+    fn restart(&mut self) {
+        self.seed += 1;
+        self.disk.crash(&mut |_| false);
+        self.hub = open(&self.disk, self.seed);
+        self.hub.begin(TopicSettings::default());
+    }
+
+    fn round(&mut self, round: u64) {
+        let (from, to) = (round * 10, round * 10 + 10);
+        store(&mut self.hub, &events(from..to, 7, 0));
+        store(&mut self.lyon, &events(from..to, 7, 5));
+        match round % 10 {
+            // A repeat, conflicts alone, and a batch of all kinds.
+            3 => store(&mut self.hub, &events(from..to, 7, 0)),
+            5 => store(&mut self.lyon, &events(from..from + 2, 7, 6)),
+            7 => store(&mut self.hub, &events(from..from + 3, 7, 9)),
+            8 => {
+                let kinds = [(from, 0), (to + 5_000, 0), (from + 1, 8), (from + 1, 8)];
+                let kinds = kinds.map(|(id, content)| event("//acme/mes", id, "", content));
+                store(&mut self.hub, &kinds);
+            }
+            _ => {}
+        }
+        mirror(&self.lyon, &mut self.hub);
+        self.hub.settle();
+        let slot = self.hub.store.view().all_partitions()[0].slot;
+        let set = Operation::SetCursor {
+            name: CursorName::new(if round.is_multiple_of(2) { "erp" } else { "plm" }).unwrap(),
+            topic: TopicName::new(TOPIC).unwrap(),
+            hold: false,
+            positions: vec![(slot, Offset::new(from))],
+        };
+        assert_eq!(self.hub.ask(set), Answer::CursorSet);
+    }
+}
+
+fn open(disk: &SimDisk, seed: u64) -> Driver {
+    Driver::open(Arc::new(disk.clone()), options("hub"), seed, TOPIC).unwrap().0
+}
+
+fn store(driver: &mut Driver, events: &[takt_client::Event]) {
+    let answer = driver.publish(events);
+    assert!(matches!(answer, Answer::Receipt(_)), "{answer:?}");
+}
+
+fn mirror(origin: &Driver, target: &mut Driver) {
+    let from = origin.store.view();
+    let (node, journal) = (from.node().clone(), from.journal());
+    let name = TopicName::new(TOPIC).unwrap();
+    let topics = vec![MirrorTopic { settings: from.topic(&name).unwrap(), name }];
+    let opened = target.ask(Operation::OpenMirror { origin: node, journal, topics });
+    let Answer::MirrorOpened(ends) = opened else { panic!("{opened:?}") };
+    let own = &from.all_partitions()[0];
+    let next = ends[0].end.map_or(own.start_batch, |end| end.next_batch);
+    for batch in from.read_from_batch(own.slot, next, usize::MAX).unwrap() {
+        let answer = target.mirror(ends[0].slot, journal, batch);
+        assert!(matches!(answer, Answer::Mirrored { .. }), "{answer:?}");
+    }
+}
+
+#[test]
+fn the_golden_directory_reads_as_the_store_reads_it() {
+    let home = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(golden::directory()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), home.path().join(file.file_name())).unwrap();
+    }
+    for seed in 10..13 {
+        let before = files(&RealDisk::open(home.path()).unwrap());
+        let contents = read(&before).unwrap();
+        assert!(contents.partitions.iter().any(|partition| partition.start.batch > 0));
+        assert!(!contents.conflicts.is_empty() && !contents.cursors.is_empty());
+        let report = check_runs(&before, &contents).unwrap();
+        assert!(report.runs > 10 && report.sides > 3, "{report:?}");
+        let driver = golden::open(home.path(), seed);
+        assert_same(&contents, driver.store.view());
+    }
+}
+
+#[test]
+fn a_living_directory_reads_as_the_store_reads_it() {
+    let mut world = World::new();
+    for round in 0..60 {
+        world.round(round);
+        if round % 9 == 4 {
+            world.restart();
+        }
+        let live = files(&world.disk);
+        let contents = read(&live).unwrap();
+        check_runs(&live, &contents).unwrap();
+        assert_same(&contents, world.hub.store.view());
+        let after = files(&world.disk.crash_image(&mut |_| false));
+        assert_same(&read(&after).unwrap(), world.hub.store.view());
+    }
+    let live = files(&world.disk);
+    let contents = read(&live).unwrap();
+    assert!(contents.incarnation > 5, "tails were copied");
+    assert!(contents.partitions.iter().all(|partition| partition.start.batch > 0), "trimmed");
+    assert!(contents.partitions[1].mirror_of.is_some());
+    assert!(contents.files.len() > 2 && !contents.conflicts.is_empty());
+    assert!(!contents.manifest.sides.is_empty(), "conflicts outlived their files");
+}
+
+#[test]
+fn after_any_power_cut_it_reads_what_a_start_keeps() {
+    let rounds = 12;
+    let total = {
+        let mut world = World::new();
+        let begun = world.disk.operations();
+        (0..rounds).for_each(|round| world.round(round));
+        world.disk.operations() - begun
+    };
+    let (mut cuts, mut copied) = (0, 0);
+    for at in (0..total).step_by(5) {
+        let mut dice = Dice::new(at);
+        let mut world = World::new();
+        world.disk.cut_power_at(world.disk.operations() + at);
+        let disk = world.disk.clone();
+        // The driver gives up at the disk's first error.
+        let quiet = std::panic::AssertUnwindSafe(move || (0..rounds).for_each(|r| world.round(r)));
+        let _ = std::panic::catch_unwind(quiet);
+        let image = disk.crash_image(&mut |_| dice.below(2) == 0);
+        let before = files(&image);
+        let contents = read(&before).unwrap();
+        let (hub, report) =
+            Driver::open(Arc::new(image.clone()), options("hub"), 9, TOPIC).unwrap();
+        assert_same(&contents, hub.store.view());
+        assert_eq!(contents.durable_upto, report.synced_upto.get());
+        assert_eq!(contents.cut, report.cut.map_or(0, |cut| cut.len_bytes));
+        assert_same(&read(&files(&image)).unwrap(), hub.store.view());
+        cuts += u64::from(contents.cut > 0);
+        copied += u64::from(report.copied_bytes > 0);
+    }
+    assert!(cuts > 0 && copied > 0, "{cuts} cuts, {copied} copies");
+}
+
+/// A directory of some files, and the name of one that is sealed.
+fn sealed() -> (Files, String) {
+    let mut world = World::new();
+    (0..14).for_each(|round| world.round(round));
+    let mut files = files(&world.disk);
+    files.retain(|name, _| name.starts_with("journal-"));
+    let contents = read(&files).unwrap();
+    let file = contents.files[contents.files.len() - 2].name.to_owned();
+    (files, file)
+}
+
+#[test]
+fn every_flipped_bit_below_the_durable_end_is_found() {
+    let (mut files, name) = sealed();
+    let contents = read(&files).unwrap();
+    let file = contents.files.iter().find(|file| file.name == name).unwrap();
+    let behind = usize::try_from(file.end - file.start).unwrap();
+    let len = files[&name].len();
+    let snapshot_len = u64::from_le_bytes(files[&name][72..80].try_into().unwrap());
+    let used = 4096 + usize::try_from(snapshot_len).unwrap().next_multiple_of(4096) + behind;
+    assert!(used <= len);
+    // All of the first block's fields and of the first commit's front, and samples of the rest.
+    let first = used - behind;
+    let dense = (0..144 * 8).chain(first * 8..(first + 400) * 8);
+    for bit in dense.chain((0..used * 8).step_by(331)) {
+        files.get_mut(&name).unwrap()[bit / 8] ^= 1 << (bit % 8);
+        let found = read(&files);
+        assert!(found.is_err(), "bit {bit} of {name}");
+        files.get_mut(&name).unwrap()[bit / 8] ^= 1 << (bit % 8);
+    }
+    read(&files).unwrap();
+}
+
+#[test]
+fn every_flipped_bit_of_a_run_is_found() {
+    let mut world = World::new();
+    (0..60).for_each(|round| world.round(round));
+    let mut files = files(&world.disk);
+    for kind in ["run-", "conflicts-"] {
+        let name = files.keys().find(|name| name.starts_with(kind)).unwrap().clone();
+        for bit in (0..files[&name].len() * 8).step_by(97) {
+            files.get_mut(&name).unwrap()[bit / 8] ^= 1 << (bit % 8);
+            let contents = read(&files).unwrap();
+            assert!(check_runs(&files, &contents).is_err(), "bit {bit} of {name}");
+            files.get_mut(&name).unwrap()[bit / 8] ^= 1 << (bit % 8);
+        }
+        let whole = files.remove(&name).unwrap();
+        assert!(check_runs(&files, &read(&files).unwrap()).is_err(), "{name} is missing");
+        files.insert(name, whole);
+    }
+}
+
+#[test]
+fn a_missing_or_short_file_is_found() {
+    let (files, _) = sealed();
+    let names: Vec<_> = files.keys().cloned().collect();
+    for name in &names {
+        let mut fewer = files.clone();
+        let whole = fewer.remove(name).unwrap();
+        // The newest one's loss shows only where the manifest in the one before says more.
+        let found = read(&fewer);
+        let missing = matches!(found, Err(ReadError::Missing { .. }));
+        assert!(missing || name == names.last().unwrap(), "without {name}: {found:?}");
+        for len in (0..whole.len()).step_by(61) {
+            fewer.insert(name.clone(), whole[..len].to_vec());
+            assert!(read(&fewer).is_err(), "{name} cut to {len}");
+        }
+    }
+}
+
+#[test]
+fn what_lies_behind_the_end_is_counted_and_not_read() {
+    let (mut files, _) = sealed();
+    let last = files.keys().last().unwrap().clone();
+    let contents = read(&files).unwrap();
+    let (end, commits) = (contents.end, contents.commits);
+    assert_eq!(contents.cut, 0);
+    let start = contents.files.last().unwrap().start;
+    let snapshot_len = u64::from_le_bytes(files[&last][72..80].try_into().unwrap());
+    let at = 4096 + snapshot_len.next_multiple_of(4096) + end - start;
+    let at = usize::try_from(at).unwrap();
+    files.get_mut(&last).unwrap()[at + 5_000] = 1;
+    let contents = read(&files).unwrap();
+    assert_eq!((contents.end, contents.commits, contents.cut), (end, commits, 8192));
+}
