@@ -13,7 +13,7 @@ use crate::clock::wall_now;
 use crate::logic::uplink::{End, UplinkEvent};
 use crate::logic::{Backoff, UplinkSession};
 use crate::node::{Inner, LinkState, UpstreamOptions};
-use crate::serve::{now, run_read};
+use crate::serve::{Stream, now, run_read};
 
 /// How long a dial may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -94,7 +94,8 @@ async fn drive(
     mut session: UplinkSession,
     backoff: &mut Backoff,
 ) -> Result<End, TransportError> {
-    let FrameStream { mut send, mut recv } = stream;
+    let FrameStream { send, recv } = stream;
+    let mut stream = Stream { send, recv };
     let mut durable = node.writer.state();
     let stopped = || End::Lost("the hub has ended the link".to_owned());
     session.on_connected(now());
@@ -104,22 +105,26 @@ async fn drive(
         while let Some(event) = session.poll_event() {
             note(node, event, backoff);
         }
-        if let Some(end) = session.ended() {
-            return Ok(end.clone());
+        if let Some(end) = session.ended().cloned() {
+            if let (End::Diverged(_), Some(last)) = (&end, session.poll_transmit()) {
+                // What was found here is shown there too.
+                stream.end([last]).await;
+            }
+            return Ok(end);
         }
-        if !send.has_queued() && !fill(node, &mut send, &mut session).await {
+        if !stream.send.has_queued() && !fill(node, &mut stream.send, &mut session).await {
             return Ok(End::Lost("a read was cancelled".to_owned()));
         }
         if session.ended().is_some() {
             continue;
         }
-        let unsent = send.has_queued();
+        let unsent = stream.send.has_queued();
         tokio::select! {
-            sent = send.flush(), if unsent => sent?,
+            sent = stream.send.flush(), if unsent => sent?,
             changed = durable.changed(), if !unsent => {
                 if changed.is_err() { return Ok(stopped()); }
             }
-            received = recv.recv() => match received? {
+            received = stream.recv.recv() => match received? {
                 Some(frame) => session.handle_frame(now(), frame),
                 None => return Ok(stopped()),
             },

@@ -32,3 +32,6 @@ pub use subscriber::SubscriberSession;
 pub use uplink::{Backoff, UplinkSession};
 pub(crate) use writer::not_done;
 pub use writer::{TicketError, WriterCore};
+
+#[cfg(test)]
+mod tests;

@@ -97,15 +97,15 @@ pub(crate) async fn serve(node: Arc<Inner>, peer: Identity, stream: FrameStream)
 }
 
 /// Both halves of a stream behind its greeting.
-struct Stream {
-    send: SendHalf,
-    recv: RecvHalf,
+pub(crate) struct Stream {
+    pub send: SendHalf,
+    pub recv: RecvHalf,
 }
 
 impl Stream {
     /// Sends what is left to say, with the error where what came was no frame, and ends the
     /// stream. A peer that does not read it in time has to do without.
-    async fn end(&mut self, last: impl IntoIterator<Item = OutFrame>) {
+    pub async fn end(&mut self, last: impl IntoIterator<Item = OutFrame>) {
         for frame in last {
             self.send.queue(frame);
         }

@@ -1,0 +1,68 @@
+//! The writer: what comes out, in which order, and how it ends.
+
+use takt_protocol::codes::ErrorCode;
+
+use super::*;
+use crate::logic::writer::WriterFailure;
+
+#[test]
+fn answers_follow_their_sync_and_one_commit_is_out_at_a_time() {
+    let mut world = World::new("plant");
+    let first = world.submit(create("a"));
+    let second = world.submit(create("b"));
+    assert_eq!(world.log, [Output::Commit], "nothing is answered before the sync");
+    world.sync();
+    let synced = [Output::Commit, Output::Answer(first), Output::Durable(1), Output::Commit];
+    assert_eq!(world.log, synced, "the next one fills while the first is written");
+    world.sync();
+    assert_eq!(world.log[4..], [Output::Answer(second), Output::Durable(2)]);
+}
+
+#[test]
+fn a_failed_sync_refuses_all_that_waits_and_ends_the_writer() {
+    let mut world = World::new("plant");
+    world.settle();
+    let mut waiting = 0;
+    while world.core.wants_requests() {
+        waiting = world.submit(create(&format!("t{waiting}")));
+    }
+    world.disk.fail_sync_at(world.disk.syncs());
+    world.sync();
+    let refused =
+        |answer: &Answer| matches!(answer, Answer::Refused(r) if r.code == ErrorCode::Stopping);
+    assert_eq!(world.answers.len() as u64, waiting, "what was sealed, staged, and in the backlog");
+    assert!(world.answers.iter().all(|(_, answer)| refused(answer)));
+    assert!(matches!(world.core.end(), Some(Err(WriterFailure::Commit(_)))));
+    world.submit(create("late"));
+    assert!(world.answers.last().is_some_and(|(_, answer)| refused(answer)));
+    assert!(world.commit.is_none(), "a failed sync is never tried again");
+}
+
+#[test]
+fn a_stop_does_what_was_submitted_and_leaves_a_mark() {
+    let mut world = World::new("plant");
+    world.submit(create("a"));
+    world.core.stop();
+    let late = world.submit(create("b"));
+    assert_eq!(world.log, [Output::Commit, Output::Answer(late)]);
+    assert!(world.core.end().is_none());
+    world.sync();
+    assert!(world.commit.is_some() && world.core.end().is_none(), "the mark is due");
+    world.sync();
+    assert!(matches!(world.core.end(), Some(Ok(()))));
+    assert_eq!(world.core.commits(), 2);
+    world.core.close();
+}
+
+#[test]
+fn the_last_commit_gets_its_witness_after_some_quiet() {
+    let mut world = World::with_topic("plant");
+    assert_eq!(world.core.poll_timeout(world.now), MARK_AFTER);
+    world.pass(MARK_AFTER / 2);
+    assert!(world.commit.is_none());
+    assert_eq!(world.core.poll_timeout(world.now), MARK_AFTER / 2);
+    world.pass(MARK_AFTER / 2);
+    world.sync();
+    world.pass(MARK_AFTER * 10);
+    assert!(world.commit.is_none(), "one mark is enough");
+}
