@@ -24,6 +24,7 @@ pub mod import;
 pub mod init;
 pub mod node;
 mod serve;
+mod sync;
 mod uplink;
 mod writer;
 

@@ -28,7 +28,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 
 fn all_sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    for krate in ["protocol", "storage", "client", "broker", "tests", "benches", "fuzz"] {
+    for krate in ["protocol", "storage", "client", "broker", "tests", "benches", "models", "fuzz"] {
         sources(&root().join(krate), &mut found);
     }
     found
