@@ -14,25 +14,30 @@ use crate::inbox::Inbox;
 
 const REQUESTS: u8 = 3;
 
-/// The sync channel: one commit on its way, `None` at the end.
+enum Order {
+    Sync(u8),
+    End,
+}
+
+/// The sync channel: one order on its way.
 #[derive(Default)]
 struct Channel {
-    slot: Mutex<Option<Option<u8>>>,
+    slot: Mutex<Option<Order>>,
     changed: Condvar,
 }
 
 impl Channel {
-    fn send(&self, commit: Option<u8>) {
-        let before = self.slot.lock().unwrap().replace(commit);
+    fn send(&self, order: Order) {
+        let before = self.slot.lock().unwrap().replace(order);
         assert!(before.is_none(), "one commit is in flight at a time");
         self.changed.notify_one();
     }
 
-    fn receive(&self) -> Option<u8> {
+    fn receive(&self) -> Order {
         let mut slot = self.slot.lock().unwrap();
         loop {
             match slot.take() {
-                Some(commit) => return commit,
+                Some(order) => return order,
                 None => slot = self.changed.wait(slot).unwrap(),
             }
         }
@@ -67,7 +72,7 @@ impl Writer {
             && let Some(request) = self.backlog.pop_front()
         {
             self.in_flight = true;
-            self.commits.send(Some(request));
+            self.commits.send(Order::Sync(request));
         }
     }
 }
@@ -92,7 +97,7 @@ fn no_receipt_leaves_before_its_sync_has_returned() {
         let (inbox, commits) = (Arc::clone(&writer.inbox), Arc::clone(&writer.commits));
         let disk = Arc::clone(&writer.synced);
         let syncer = thread::spawn(move || {
-            while let Some(commit) = commits.receive() {
+            while let Order::Sync(commit) = commits.receive() {
                 disk.lock().unwrap().push(commit);
                 inbox.notify(commit);
             }
@@ -101,7 +106,7 @@ fn no_receipt_leaves_before_its_sync_has_returned() {
             writer.turn();
         }
         assert!(writer.receipts.is_sorted(), "receipts leave in the order of their requests");
-        writer.commits.send(None);
+        writer.commits.send(Order::End);
         client.join().unwrap();
         syncer.join().unwrap();
     });

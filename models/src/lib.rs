@@ -3,7 +3,7 @@
 //! `.ci/loom` builds and runs them.
 //!
 //! The inbox is the broker's own source, without the broker around it: a package that has tokio and
-//! TLS below it would take minutes to build once more.
+//! TLS below it would take minutes to build once more. So is the client's, in `tests/room`.
 #![cfg(all(test, takt_loom))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
