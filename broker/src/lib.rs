@@ -25,6 +25,7 @@ pub mod init;
 pub mod logic;
 pub mod node;
 mod serve;
+mod sync;
 mod uplink;
 mod writer;
 

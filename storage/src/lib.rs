@@ -21,4 +21,5 @@ pub mod runs;
 pub mod sequencer;
 pub mod state;
 pub mod store;
+mod sync;
 pub mod view;

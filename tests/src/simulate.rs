@@ -107,7 +107,8 @@ impl Sum {
         }
         for violation in &outcome.violations {
             self.violations += 1;
-            let line = format!("seed {}: {}: {}", outcome.seed, violation.invariant, violation.what);
+            let line =
+                format!("seed {}: {}: {}", outcome.seed, violation.invariant, violation.what);
             eprintln!("{line}");
             self.reports.push(line);
         }

@@ -2,8 +2,10 @@
 //! before them.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
+
+use crate::sync::{Condvar, Mutex, MutexGuard, wait_while};
 
 /// A queue with a fast lane. Its bound is its users': each request holds a permit of the node's
 /// byte budget, and each notice answers something that the writer itself has started.
@@ -67,8 +69,7 @@ impl<R, N> Inbox<R, N> {
         let waiting = |state: &mut State<R, N>| {
             state.notices.is_empty() && (!want_requests || state.requests.is_empty())
         };
-        let waited = self.arrived.wait_timeout_while(state, timeout, waiting);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = wait_while(&self.arrived, state, timeout, waiting);
         let notices = std::mem::take(&mut state.notices);
         let requests =
             if want_requests { std::mem::take(&mut state.requests) } else { VecDeque::new() };
@@ -88,7 +89,7 @@ impl<R, N> Inbox<R, N> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(takt_loom)))]
 mod tests {
     use super::*;
 

@@ -9,10 +9,7 @@
 
 mod live;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
 
@@ -20,6 +17,7 @@ pub use crate::runs::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary};
 use crate::{
     journal::Position,
     runs::{RunError, RunReader},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 pub use live::LiveFile;
 

@@ -1,5 +1,7 @@
 //! The bytes of entries, for ever.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use takt_protocol::batch::{
     Batch, BatchBuilder, Compression, StoredBatch, StoredHeader, StoredKind,
@@ -9,6 +11,8 @@ use takt_protocol::event::Event;
 use takt_protocol::words::{BatchNumber, PartitionChain, PartitionNumber, Sequence};
 
 use super::*;
+use crate::journal::Incarnation;
+use crate::runs::{RunCounts, RunInfo};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
@@ -40,11 +44,24 @@ fn stored() -> StoredBatch {
     StoredBatch::take(&mut pieces).unwrap()
 }
 
+/// Each field with a value of its own.
+fn settings() -> TopicSettings {
+    TopicSettings {
+        partitions: 2,
+        dedup: true,
+        horizon_s: 300,
+        on_conflict: OnConflict::Refuse,
+        retention_ms: 301,
+        retention_bytes: 302,
+        lane: 4,
+    }
+}
+
 fn entries() -> Vec<(Entry, &'static str)> {
     let topic = TopicName::new("t").unwrap();
     let producer = ProducerId::from_text("id#p").unwrap();
     let name = CursorName::new("c").unwrap();
-    let settings = TopicSettings::default();
+    let settings = settings();
     let origin = NodeName::new("plant").unwrap();
     let journal = JournalId::new([5; 16]);
     let receipt = BatchReceipt {
@@ -68,18 +85,26 @@ fn entries() -> Vec<(Entry, &'static str)> {
         }],
         run: None,
     };
+    let run = RunInfo {
+        start: Position::new(8192),
+        end: Position::new(12288),
+        incarnation: Incarnation::new(2),
+        checksum: 0x0c0d,
+        counts: RunCounts { ledger: 3, heads: 4, extents: 5, orders: 6, conflicts: 7, slots: 8 },
+    };
+    let with_run = SealedFile { run: Some(run), slots: Vec::new(), ..file.clone() };
     let side = SideFile {
         start: Position::new(4096),
-        incarnation: crate::journal::Incarnation::new(2),
+        incarnation: Incarnation::new(2),
         batches: 3,
         len_bytes: 513,
         checksum: 0x0b0a,
     };
     vec![
-        (Entry::TopicCreated { topic: topic.clone(), settings }, "0174010180b0bd1000000000"),
+        (Entry::TopicCreated { topic: topic.clone(), settings }, "01740201ac0201ad02ae0204"),
         (
             Entry::MirrorBegun { origin, journal, topic: topic.clone(), settings },
-            "05706c616e74050505050505050505050505050505050174010180b0bd1000000000",
+            "05706c616e740505050505050505050505050505050501740201ac0201ad02ae0204",
         ),
         (
             Entry::SequenceAdvanced {
@@ -112,29 +137,76 @@ fn entries() -> Vec<(Entry, &'static str)> {
         ),
         (Entry::CursorRemoved { name }, "0163"),
         (Entry::RunAdded { file }, "802080401201030506070707070707070707070707070707070800"),
+        (
+            Entry::RunAdded { file: with_run },
+            "8020804012000100200000000000000030000000000000020000000d0c0000000000000000000000 \
+             00000003000000000000000400000000000000050000000000000006000000000000000700000000 \
+             0000000800000000000000",
+        ),
         (Entry::FileDropped { start: Position::new(4096) }, "8020"),
         (Entry::ConflictsKept { side }, "8020020381040a0b0000000000000000000000000000"),
+        (
+            Entry::MirrorStarted {
+                slot: Slot::new(3),
+                batch: BatchNumber::new(300),
+                offset: Offset::new(301),
+                chain: PartitionChain::new([7; 16]),
+            },
+            "03ac02ad0207070707070707070707070707070707",
+        ),
+        (Entry::Batch { slot: Slot::new(0x0102), batch: stored() }, "02010000"),
+        (Entry::MirrorBatch { slot: Slot::new(0x0304), batch: stored() }, "04030000"),
     ]
+}
+
+/// A kind of entry that is not in here does not compile.
+fn kind_of(entry: &Entry) -> u8 {
+    match entry {
+        Entry::TopicCreated { .. } => 1,
+        Entry::MirrorBegun { .. } => 2,
+        Entry::Batch { .. } => 3,
+        Entry::MirrorBatch { .. } => 4,
+        Entry::SequenceAdvanced { .. } => 5,
+        Entry::ProducerOpened { .. } => 6,
+        Entry::ProducerDropped { .. } => 7,
+        Entry::CursorSet { .. } => 8,
+        Entry::CursorRemoved { .. } => 9,
+        Entry::RunAdded { .. } => 10,
+        Entry::FileDropped { .. } => 11,
+        Entry::ConflictsKept { .. } => 13,
+        Entry::MirrorStarted { .. } => 14,
+    }
+}
+
+/// The whole entry, with its batch.
+fn bytes_of(entry: &Entry) -> Bytes {
+    let mut bytes = Vec::new();
+    entry.encode_head(&mut bytes);
+    let batch = entry.batch().into_iter().flat_map(StoredBatch::pieces);
+    batch.for_each(|piece| bytes.extend_from_slice(piece));
+    bytes.into()
 }
 
 #[test]
 fn entries_have_these_bytes_for_ever() {
     for (entry, golden) in entries() {
-        let mut bytes = Vec::new();
-        entry.encode_head(&mut bytes);
-        assert_eq!(hex(&bytes), golden, "{entry:?}");
-        let back = Entry::decode(entry.kind(), &Bytes::from(bytes)).unwrap();
+        let mut head = Vec::new();
+        entry.encode_head(&mut head);
+        assert_eq!(hex(&head), golden.replace(' ', ""), "{entry:?}");
+        let back = Entry::decode(entry.kind(), &bytes_of(&entry)).unwrap();
         assert_eq!(format!("{back:?}"), format!("{entry:?}"));
+        assert_eq!(entry.kind(), kind_of(&entry), "{entry:?}");
     }
-    let kinds: Vec<u8> = entries().iter().map(|(entry, _)| entry.kind()).collect();
-    assert_eq!(kinds, [1, 2, 5, 6, 7, 8, 9, 10, 11, 13]);
+    let kinds: BTreeSet<u8> = entries().iter().map(|(entry, _)| entry.kind()).collect();
+    let known = (0..=u8::MAX)
+        .filter(|kind| !matches!(Entry::decode(*kind, &Bytes::new()), Err(EntryError::Kind(_))));
+    assert_eq!(kinds, known.collect(), "every kind that is read has bytes above");
 }
 
 #[test]
 fn cut_or_lengthened_entries_are_refused() {
     for (entry, _) in entries() {
-        let mut bytes = Vec::new();
-        entry.encode_head(&mut bytes);
+        let mut bytes = bytes_of(&entry).to_vec();
         for len in 0..bytes.len() {
             let cut = Bytes::copy_from_slice(&bytes[..len]);
             assert!(Entry::decode(entry.kind(), &cut).is_err(), "{entry:?} cut at {len}");

@@ -78,3 +78,26 @@ fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    const GOLDEN: &[&str] = &[
+        "54414b544944580a0100000000000000070707070707070707070707070707070050000000000000",
+        "0a0b0000000000000000000000000000c27e3d94540b8c96ea49d963ce375518",
+    ];
+
+    #[test]
+    fn a_stamp_has_these_bytes_for_ever() {
+        let stamp = Stamp { journal: JournalId::new([7; 16]), end: Position::new(0x5000) };
+        let bytes = encode(&stamp, 0x0b0a);
+        let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        assert_eq!(hex, GOLDEN.concat());
+        let disk = SimDisk::new();
+        write(&disk, &stamp, 0x0b0a).unwrap();
+        assert_eq!(disk.content(NAME).unwrap(), bytes);
+        assert_eq!(read(&disk, &stamp).unwrap(), Some(0x0b0a));
+    }
+}

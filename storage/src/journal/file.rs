@@ -1,9 +1,6 @@
 //! One journal file, and what the writer, the thread that syncs and the readers share.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
@@ -14,6 +11,10 @@ use super::{
     preamble::Preamble,
 };
 use crate::disk::DiskFile;
+use crate::sync::{
+    RwLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 /// A file whose preamble is verified.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::{
     layout::{BLOCK, COMMIT_HEADER, COMMIT_MAX, narrow, wide},
     position::Position,
 };
+use crate::sync::Mutex;
 
 /// How many verified commits a reader keeps.
 const RECENT_MAX: usize = 4;

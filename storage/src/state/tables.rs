@@ -1,7 +1,5 @@
 //! The dedup ledger and the order heads, and what the live journal file has taught them.
 
-use std::collections::BTreeSet;
-
 use crate::ledger::{HeadEntry, Heads, Ledger, LedgerEntry};
 use crate::runs::MaskedAddress;
 
@@ -12,8 +10,9 @@ pub(crate) struct Tables {
     pub(crate) heads: Heads,
     /// Ledger entries from this number on are the live file's.
     fresh_from: usize,
-    /// Order keys with an event in the live file.
-    touched: BTreeSet<u128>,
+    /// The order key of each event in the live file, also several times: a set would allocate on
+    /// the way of every batch.
+    touched: Vec<u128>,
     /// Conflicts that the live file listed.
     conflicts: Vec<MaskedAddress>,
 }
@@ -32,7 +31,7 @@ impl Tables {
             ledger: Ledger::new(keys_max),
             heads: Heads::new(keys_max),
             fresh_from: 0,
-            touched: BTreeSet::new(),
+            touched: Vec::new(),
             conflicts: Vec::new(),
         }
     }
@@ -54,7 +53,7 @@ impl Tables {
 
     pub(super) fn advance(&mut self, head: HeadEntry) {
         self.heads.upsert(head, |_| true);
-        self.touched.insert(head.hash);
+        self.touched.push(head.hash);
     }
 
     pub(super) fn list(&mut self, conflict: MaskedAddress) {
@@ -65,7 +64,9 @@ impl Tables {
     pub(crate) fn freeze(&mut self) -> Frozen {
         let ledger = self.ledger.entries_from(self.fresh_from).copied().collect();
         self.fresh_from = self.ledger.len();
-        let touched = std::mem::take(&mut self.touched);
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
         let heads = touched.iter().filter_map(|hash| self.heads.get(*hash).next().copied());
         let heads = heads.collect();
         Frozen { ledger, heads, conflicts: std::mem::take(&mut self.conflicts) }

@@ -3,7 +3,8 @@
 use takt_protocol::words::Timestamp;
 
 use super::*;
-use crate::entry::Entry;
+use crate::entry::{Entry, OnConflict};
+use crate::journal::Incarnation;
 
 fn folded() -> State {
     let node = NodeName::new("plant").unwrap();
@@ -55,6 +56,124 @@ fn a_snapshot_has_these_bytes_for_ever() {
     let back = State::restore(&bytes, Position::new(4096), 10).unwrap();
     assert_eq!(back.control, folded().control);
     assert_eq!(back.digest(), folded().digest());
+}
+
+/// One of everything that a snapshot can hold, each field with a value of its own.
+fn full() -> Control {
+    let topic = TopicName::new("t").unwrap();
+    let (own, origin) = (NodeName::new("hub").unwrap(), NodeName::new("lyon").unwrap());
+    let settings = TopicSettings {
+        partitions: 1,
+        dedup: true,
+        horizon_s: 300,
+        on_conflict: OnConflict::Refuse,
+        retention_ms: 301,
+        retention_bytes: 302,
+        lane: 4,
+    };
+    let edge = |number: u64| Edge {
+        offset: Offset::new(number),
+        batch: BatchNumber::new(number + 1),
+        chain: PartitionChain::from_u128(u128::from(number) + 2),
+        bytes: number + 3,
+    };
+    let partition = |origin: &NodeName, mirror_of, number| Partition {
+        id: PartitionId {
+            origin: origin.clone(),
+            topic: topic.clone(),
+            number: PartitionNumber::new(0),
+        },
+        settings,
+        mirror_of,
+        start: edge(number),
+        end: edge(number + 10),
+        append_time: Timestamp::from_micros(-3),
+    };
+    let receipt = BatchReceipt {
+        first_sequence: Sequence::new(400),
+        records: 1,
+        partition: PartitionNumber::new(0),
+        base_offset: Offset::new(401),
+        append_time: Timestamp::from_micros(402),
+        verdicts: bytes::Bytes::from_static(&[0]),
+    };
+    let producer = Producer {
+        epoch: Epoch::new(403),
+        last: Sequence::new(404),
+        transient: true,
+        kept: VecDeque::from([Kept { crc: 0x0102_0304, receipt }]),
+    };
+    let cursor = Cursor {
+        topic: topic.clone(),
+        hold: true,
+        positions: BTreeMap::from([(Slot::new(1), Offset::new(405))]),
+    };
+    let address =
+        MaskedAddress { slot: Slot::new(1), batch_number: BatchNumber::new(406), index: 407 };
+    let with = Place { partition: PartitionNumber::new(0), offset: Offset::new(408) };
+    let conflict = OpenConflict { with, append_time: Timestamp::from_micros(-4) };
+    let start = Position::new(4096);
+    let file = SealedFile {
+        start,
+        end: Position::new(8192),
+        append_time: Timestamp::from_micros(-5),
+        slots: vec![SlotEnd {
+            slot: Slot::new(1),
+            next_offset: Offset::new(409),
+            next_batch: BatchNumber::new(410),
+            chain: PartitionChain::new([7; 16]),
+            appended_bytes: 411,
+        }],
+        run: None,
+    };
+    let side = SideFile {
+        start,
+        incarnation: Incarnation::new(412),
+        batches: 413,
+        len_bytes: 414,
+        checksum: 0x0506,
+    };
+    let at = |slot| Topic { settings, first_slot: Slot::new(slot) };
+    let mirror_of = Some(JournalId::new([8; 16]));
+    Control {
+        node: own.clone(),
+        secret: [9; 16],
+        append_time: Timestamp::from_micros(-6),
+        topics: BTreeMap::from([
+            ((topic.clone(), own.clone()), at(0)),
+            ((topic.clone(), origin.clone()), at(1)),
+        ]),
+        partitions: vec![partition(&own, None, 500), partition(&origin, mirror_of, 600)],
+        producers: BTreeMap::from([(
+            (topic.clone(), ProducerId::from_text("id#p").unwrap()),
+            producer,
+        )]),
+        cursors: BTreeMap::from([(CursorName::new("c").unwrap(), cursor)]),
+        conflicts: BTreeMap::from([(address, conflict)]),
+        manifest: Manifest {
+            files: BTreeMap::from([(start, file)]),
+            sides: BTreeMap::from([(start, side)]),
+            runs_upto: Position::new(12_288),
+        },
+    }
+}
+
+const FULL: &[&str] = &[
+    "0103687562090909090909090909090909090909090b0201740368756200000101ac0201ad02ae0204017404",
+    "6c796f6e0101080808080808080808080808080808080101ac0201ad02ae0204f403f503f601000000000000",
+    "0000000000000000f703fe03ff0300020000000000000000000000000000810405d804d9045a020000000000",
+    "000000000000000000db04e204e30464020000000000000000000000000000e5040501017404696423709303",
+    "9403010104030201900301009103a40601000101630174010101950301019603970300980307806001802080",
+    "4009010199039a03070707070707070707070707070707079b03000180209c039d039e030605000000000000",
+    "0000000000000000",
+];
+
+#[test]
+fn a_full_snapshot_has_these_bytes_for_ever() {
+    let bytes = full().encode();
+    let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    assert_eq!(hex, FULL.concat());
+    assert_eq!(Control::decode(&bytes), Ok(full()));
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod recent;
 mod side;
 mod status;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 
 use takt_protocol::words::{JournalId, NodeName, TopicName};
 
@@ -21,6 +21,7 @@ use crate::index::{Index, IndexError};
 use crate::journal::{ReadError as JournalReadError, Reader};
 use crate::keys::KeyHasher;
 use crate::runs::{RunError, Slot};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use conflicts::ConflictContent;
 pub(crate) use directory::Directory;

@@ -305,3 +305,6 @@ impl SideReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

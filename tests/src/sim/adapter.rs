@@ -192,7 +192,8 @@ impl Adapter {
             }
             _ => {
                 let large = dice.below(1_000) < plan.large;
-                let max = if large { plan.journal.commit_bytes_max as u64 / 4 } else { plan.data_max };
+                let max =
+                    if large { plan.journal.commit_bytes_max as u64 / 4 } else { plan.data_max };
                 let content = history.new_content(dice.below(max) as u32);
                 let order = zipf(dice, plan.orders) as u32;
                 let ordered = dice.below(1_000) >= plan.unordered;
@@ -260,7 +261,9 @@ impl Adapter {
                     }
                     Ok(()) => laid_out += 1,
                     Err(PushError::Full) => break,
-                    Err(PushError::Event(error)) => panic!("an event that goes into no batch: {error}"),
+                    Err(PushError::Event(error)) => {
+                        panic!("an event that goes into no batch: {error}")
+                    }
                 }
             }
             let rest = ids.split_off(laid_out);
@@ -299,7 +302,10 @@ impl Adapter {
                 ProducerEvent::Settled(receipt) => {
                     let (first, ids) = life.in_flight.pop_front().expect("it was submitted");
                     if (first, ids.len()) != (receipt.first_sequence, receipt.records) {
-                        history.violated("I1", format!("adapter {number}: a receipt for another batch"));
+                        history.violated(
+                            "I1",
+                            format!("adapter {number}: a receipt for another batch"),
+                        );
                     }
                     settle(history, &receipt, &ids, now);
                 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use takt_protocol::session::subscriber::{
-    Start, SubscriberClient, SubscriberEvent, Subscription,
-};
+use takt_protocol::session::subscriber::{Start, SubscriberClient, SubscriberEvent, Subscription};
 use takt_protocol::words::{CursorName, Offset, PartitionId, TopicName};
 
 use super::adapter::Turn;
@@ -42,7 +40,13 @@ pub struct Consumer {
 
 impl Consumer {
     /// A consumer that is dead yet.
-    pub fn new(node: usize, cursor: String, topic: TopicName, hold: bool, commit_every: u64) -> Self {
+    pub fn new(
+        node: usize,
+        cursor: String,
+        topic: TopicName,
+        hold: bool,
+        commit_every: u64,
+    ) -> Self {
         Self {
             node,
             session: None,
@@ -128,7 +132,8 @@ impl Consumer {
             if self.since_commit >= self.commit_every {
                 self.since_commit = 0;
                 let session = self.session.as_mut().expect("it was there");
-                let positions: Vec<_> = self.next.iter().map(|(id, at)| (id.clone(), *at)).collect();
+                let positions: Vec<_> =
+                    self.next.iter().map(|(id, at)| (id.clone(), *at)).collect();
                 let known = history.committed.entry(self.cursor.clone()).or_default();
                 for (partition, offset) in &positions {
                     let asked = known.asked.entry(partition.clone()).or_insert(*offset);
@@ -148,11 +153,15 @@ impl Consumer {
             let at_least = known.and_then(|known| known.acknowledged.get(&partition)).copied();
             let at_most = known.and_then(|known| known.asked.get(&partition)).copied();
             if at_least.is_some_and(|least| offset < least) {
-                let what = format!("{}: {partition} stands at {offset}, committed {at_least:?}", self.cursor);
+                let what = format!(
+                    "{}: {partition} stands at {offset}, committed {at_least:?}",
+                    self.cursor
+                );
                 history.violated("I6", what);
             }
             if offset.get() > 0 && at_most.is_none_or(|most| offset > most) && !self.is_trimmed() {
-                let what = format!("{}: {partition} stands at {offset}, asked {at_most:?}", self.cursor);
+                let what =
+                    format!("{}: {partition} stands at {offset}, asked {at_most:?}", self.cursor);
                 history.violated("I6", what);
             }
             self.next.insert(partition, offset);

@@ -155,12 +155,15 @@ impl History {
                 intent.fate = Fate::Acknowledged { at, answer, place, order_sequence };
             }
             Fate::Acknowledged { place: first, answer: known, .. } => {
-                let what = format!("event {id} is {known:?} at {first:?}, then {answer:?} at {place:?}");
+                let what =
+                    format!("event {id} is {known:?} at {first:?}, then {answer:?} at {place:?}");
                 if first != place {
                     self.violated("I1", what);
                 }
             }
-            Fate::Refused => self.violated("I4", format!("event {id} was refused, then {answer:?}")),
+            Fate::Refused => {
+                self.violated("I4", format!("event {id} was refused, then {answer:?}"))
+            }
         }
     }
 

@@ -241,7 +241,9 @@ impl SimNode {
                 branches.count(branch);
             }
         }
-        if report.runs_rebuilt > 0 && let Some(turned) = &mut self.turned {
+        if report.runs_rebuilt > 0
+            && let Some(turned) = &mut self.turned
+        {
             turned.reported = true;
         }
         let mut writer = WriterCore::new(store, Duration::from_micros(plan.mark_after), instant);

@@ -129,11 +129,8 @@ fn draw_faults(dice: &mut Dice, time: At) -> Vec<(At, Fault)> {
     let count = 30 + dice.below(30);
     let mut faults = Vec::new();
     for number in 0..count {
-        let kind = if number < 5 || kinds.is_empty() {
-            pick(dice, &crashes)
-        } else {
-            pick(dice, &kinds)
-        };
+        let kind =
+            if number < 5 || kinds.is_empty() { pick(dice, &crashes) } else { pick(dice, &kinds) };
         faults.push((10 * SECOND + dice.below(time - 30 * SECOND), kind));
     }
     faults.sort_unstable();

@@ -30,31 +30,64 @@ const MAKE_PERCENT: u64 = 85;
 pub(crate) enum Happening {
     Net(NetEvent),
     /// The writer of a node wants to be called.
-    Writer { node: usize, boot: u64 },
+    Writer {
+        node: usize,
+        boot: u64,
+    },
     /// A session of a node wants to be called.
-    Session { node: usize, boot: u64, conn: ConnId },
+    Session {
+        node: usize,
+        boot: u64,
+        conn: ConnId,
+    },
     /// The disk is done with a commit.
-    Commit { node: usize, boot: u64 },
+    Commit {
+        node: usize,
+        boot: u64,
+    },
     /// A background job is done.
-    Job { node: usize, boot: u64 },
+    Job {
+        node: usize,
+        boot: u64,
+    },
     /// A process begins.
-    Start { node: usize },
+    Start {
+        node: usize,
+    },
     /// A plant dials its hub.
-    Dial { node: usize, boot: u64 },
+    Dial {
+        node: usize,
+        boot: u64,
+    },
     /// An adapter makes events.
-    Make { adapter: usize },
+    Make {
+        adapter: usize,
+    },
     /// An adapter's session wants to be called, or it connects again.
-    Adapter { adapter: usize, zombie: bool },
+    Adapter {
+        adapter: usize,
+        zombie: bool,
+    },
     /// An adapter begins a life.
-    AdapterBegins { adapter: usize },
+    AdapterBegins {
+        adapter: usize,
+    },
     /// A paused life goes on.
-    ZombieWakes { adapter: usize },
+    ZombieWakes {
+        adapter: usize,
+    },
     /// A consumer connects again.
-    Consumer { consumer: usize },
+    Consumer {
+        consumer: usize,
+    },
     /// A consumer begins a life.
-    ConsumerBegins { consumer: usize },
+    ConsumerBegins {
+        consumer: usize,
+    },
     /// The plan's next fault.
-    Fault { number: usize },
+    Fault {
+        number: usize,
+    },
     /// Something that was broken for a while is mended.
     Mend(Mend),
     /// Faults end.
@@ -373,7 +406,10 @@ impl World {
                     && consumer.next(&partition.id) != Some(partition.end)
                 {
                     let at = consumer.next(&partition.id);
-                    return format!("consumer {number}: {} ends at {}, read {at:?}", partition.id, partition.end);
+                    return format!(
+                        "consumer {number}: {} ends at {}, read {at:?}",
+                        partition.id, partition.end
+                    );
                 }
             }
         }

@@ -108,6 +108,34 @@ fn commit() {
     assert_eq!(Header::decode(&bytes, &other, position), Err(Mismatch::Header));
 }
 
+#[test]
+fn mark() {
+    let mut bytes = vec![0; BLOCK];
+    let header = Header {
+        position: Position::new(0x5000),
+        synced_upto: Position::new(0x5000),
+        chain: Chain::new([0xcc; 16]),
+        entry_count: 0,
+        body_len: 0,
+        body_hash: body_hash(&bytes),
+    };
+    header.encode(&identity(), &mut bytes);
+    let expected = "\
+        546b4301010001000000000000100000\n\
+        00000000030000000001020304050607\n\
+        08090a0b0c0d0e0f0050000000000000\n\
+        00500000000000000000000000000000\n\
+        cccccccccccccccccccccccccccccccc\n\
+        827b7758a59cc3cadccfef0eb92bb828\n\
+        67e6985de88f82f9d17cf9b7219816cc\n\
+    ";
+    assert_eq!(hex(&bytes[..COMMIT_HEADER]), expected);
+    assert!(bytes[COMMIT_HEADER..].iter().all(|&byte| byte == 0));
+    let back = Header::decode(&bytes, &identity(), header.position);
+    assert_eq!(back, Ok(header));
+    assert!(CommitRef::verify(header, &bytes).unwrap().is_mark());
+}
+
 /// Every bit of a commit and of a preamble counts.
 #[test]
 fn every_bit_is_checked() {

@@ -41,7 +41,8 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
                 continue;
             };
             let same_key = record.id == intent.key.map(|key| key.to_string()).unwrap_or_default();
-            let same_content = record.data_len == u64::from(history.contents[intent.content as usize])
+            let same_content = record.data_len
+                == u64::from(history.contents[intent.content as usize])
                 && record.time == Some(crate::sim::history::time_of(intent.content).as_micros())
                 && record.order_key.map(<[u8]>::to_vec)
                     == intent.order.map(|order| order_key(order).as_str().as_bytes().to_vec());
@@ -49,8 +50,8 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
                 Answered::Appended | Answered::Duplicate => same_key && same_content,
                 Answered::Conflict => same_key && !same_content,
             };
-            let same_order =
-                answer == Answered::Conflict || record.order_sequence == order_sequence.map(|s| s.get());
+            let same_order = answer == Answered::Conflict
+                || record.order_sequence == order_sequence.map(|s| s.get());
             if !as_promised || !same_order || record.verdict != Verdict::Visible {
                 violated(format!("event {id}, {answer:?} at {place:?}: {whose} has {}", record.id));
             }

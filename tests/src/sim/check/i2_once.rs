@@ -37,7 +37,10 @@ fn check_topic(end: &End<'_>, plant: usize, topic: usize, violated: &mut dyn FnM
                 let first = (partition.id.number, offset, record.digest);
                 if let Some(known) = firsts.insert(*key, first) {
                     let (a, b) = (known.1, offset);
-                    violated(format!("{}: {} is visible at {a} and at {b}", partition.id, record.id));
+                    violated(format!(
+                        "{}: {} is visible at {a} and at {b}",
+                        partition.id, record.id
+                    ));
                 }
             }
         }
@@ -45,7 +48,8 @@ fn check_topic(end: &End<'_>, plant: usize, topic: usize, violated: &mut dyn FnM
     for partition in &partitions {
         for record in &partition.records {
             let first = record.dedup_keys.iter().flatten().find_map(|key| firsts.get(key));
-            let address = format!("{} batch {} record {}", partition.id, record.batch, record.index);
+            let address =
+                format!("{} batch {} record {}", partition.id, record.batch, record.index);
             match record.verdict {
                 Verdict::Visible => {}
                 Verdict::Duplicate { of, .. } => {
@@ -59,7 +63,9 @@ fn check_topic(end: &End<'_>, plant: usize, topic: usize, violated: &mut dyn FnM
                             && *digest != record.digest
                     });
                     if !with_other {
-                        violated(format!("{address} is a conflict with {with:?}; the first is {first:?}"));
+                        violated(format!(
+                            "{address} is a conflict with {with:?}; the first is {first:?}"
+                        ));
                     }
                 }
                 Verdict::PreconditionFailed { .. } => {

@@ -8,7 +8,8 @@ use crate::sim::history::{Fate, History, order_key, time_of};
 pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String)) {
     for (plant, topic, partition) in end.mirrors() {
         for record in &partition.records {
-            let address = format!("{} batch {} record {}", partition.id, record.batch, record.index);
+            let address =
+                format!("{} batch {} record {}", partition.id, record.batch, record.index);
             let sent = history.intent_of(record.producer, record.sequence, record.id);
             let Some(id) = sent else {
                 let (producer, sequence) = (record.producer, record.sequence);

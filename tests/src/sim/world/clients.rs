@@ -74,7 +74,10 @@ impl World {
             if session.ended().is_some() {
                 break;
             }
-            if !more && !self.net.has_queued(conn, 0) && let Some(read) = session.poll_read() {
+            if !more
+                && !self.net.has_queued(conn, 0)
+                && let Some(read) = session.poll_read()
+            {
                 session.on_read(read.run(up.writer.view()));
                 more = true;
             }
@@ -91,7 +94,8 @@ impl World {
         let now = self.agenda.now();
         let fraction = self.dice.below(1_000) as f64 / 1_000.0;
         if let End::Diverged(detail) = end {
-            self.history.violated("I7", format!("plant {plant} and the hub have diverged: {detail}"));
+            self.history
+                .violated("I7", format!("plant {plant} and the hub have diverged: {detail}"));
         }
         self.say(|| format!("the uplink of plant {plant} has ended: {end:?}"));
         let node = &mut self.nodes[plant];
@@ -130,7 +134,13 @@ impl World {
         }
     }
 
-    pub(super) fn hear_adapter(&mut self, number: usize, conn: ConnId, news: NetNews, zombie: bool) {
+    pub(super) fn hear_adapter(
+        &mut self,
+        number: usize,
+        conn: ConnId,
+        news: NetNews,
+        zombie: bool,
+    ) {
         let (now, instant) = (self.agenda.now(), self.instant());
         let adapter = &mut self.adapters[number];
         let life = if zombie { &mut adapter.zombie } else { &mut adapter.life };
@@ -290,7 +300,9 @@ impl World {
             }
             turn = consumer.turn(&mut self.history, now);
             let session = consumer.session.as_mut().expect("it is alive");
-            while turn == Turn::Goes && let Some(frame) = session.poll_transmit() {
+            while turn == Turn::Goes
+                && let Some(frame) = session.poll_transmit()
+            {
                 self.net.send(now, conn, 0, frame);
                 more = true;
             }

@@ -184,7 +184,8 @@ impl World {
                 self.nodes[number].disk.fail_reads(true);
                 self.fired.count(fault);
                 self.nodes[number].reads_fail = true;
-                self.agenda.after(a_while.min(10 * SECOND), Happening::Mend(Mend::Reads { node: number }));
+                self.agenda
+                    .after(a_while.min(10 * SECOND), Happening::Mend(Mend::Reads { node: number }));
             }
             Fault::DiskFull => {
                 let node = &mut self.nodes[number];
@@ -245,10 +246,9 @@ impl World {
                 self.connect(User::Hostile, host, number);
                 self.fired.count(fault);
             }
-            Fault::ConnectionCut
-            | Fault::Partition
-            | Fault::HalfPartition
-            | Fault::Noise => self.strike_network(fault, a_while),
+            Fault::ConnectionCut | Fault::Partition | Fault::HalfPartition | Fault::Noise => {
+                self.strike_network(fault, a_while)
+            }
         }
     }
 
@@ -321,6 +321,10 @@ impl World {
 impl SimNode {
     /// Whether something is wrong with its disk that excuses a failed start or commit.
     pub(super) fn is_hampered(&self) -> bool {
-        self.reads_fail || self.full || self.failing || self.turned.is_some() || self.disk.is_astray()
+        self.reads_fail
+            || self.full
+            || self.failing
+            || self.turned.is_some()
+            || self.disk.is_astray()
     }
 }

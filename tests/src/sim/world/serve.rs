@@ -66,7 +66,8 @@ impl World {
             let Some(output) = up.writer.poll_output(instant, wall) else { break };
             match output {
                 WriterOutput::Answer(Ticket::Session(conn, request), answer) => {
-                    if let Some(Served { session: Some(session), .. }) = up.sessions.get_mut(&conn) {
+                    if let Some(Served { session: Some(session), .. }) = up.sessions.get_mut(&conn)
+                    {
                         session.on_answer(request, Ok(answer));
                         up.dirty.insert(conn);
                     }
@@ -165,7 +166,9 @@ impl World {
 
     fn put_back(&mut self, number: usize, conn: ConnId, mut served: Served) {
         let timeout = served.session.as_ref().and_then(|session| session.poll_timeout());
-        if let Some(at) = timeout.map(|at| self.at_of(at)) && served.wake_at != Some(at) {
+        if let Some(at) = timeout.map(|at| self.at_of(at))
+            && served.wake_at != Some(at)
+        {
             served.wake_at = Some(at);
             let boot = self.nodes[number].boot;
             self.agenda.at(at, Happening::Session { node: number, boot, conn });
@@ -246,7 +249,11 @@ impl World {
             self.net.send(now, conn, 1, frame);
         }
         *over |= session.is_closed();
-        if !*over && !sent && !self.net.has_queued(conn, 1) && let Some(read) = session.poll_read() {
+        if !*over
+            && !sent
+            && !self.net.has_queued(conn, 1)
+            && let Some(read) = session.poll_read()
+        {
             let up = self.nodes[number].up.as_ref().expect("it is up");
             session.on_read(read.run(up.writer.view()));
             more = true;

@@ -37,7 +37,12 @@ impl World {
                 let double = self.dice.below(200);
                 let jitter = self.dice.below(200) * MS;
                 self.net.set_wan(Weather { loss, double, jitter, ..self.plan.wan });
-                self.net.set_lan(Weather { loss: loss / 4, double, jitter: jitter / 100, ..self.plan.lan });
+                self.net.set_lan(Weather {
+                    loss: loss / 4,
+                    double,
+                    jitter: jitter / 100,
+                    ..self.plan.lan
+                });
                 self.fired.count(fault);
                 self.agenda.after(a_while, Happening::Mend(Mend::Noise));
             }
@@ -90,7 +95,12 @@ impl World {
         {
             let mut files = node.disk.files();
             let damaged = takt_reader::read(&files);
-            let damaged = damaged.map(|contents| (takt_reader::check_runs(&files, &contents).is_ok(), format!("{:?}", contents.partitions.len())));
+            let damaged = damaged.map(|contents| {
+                (
+                    takt_reader::check_runs(&files, &contents).is_ok(),
+                    format!("{:?}", contents.partitions.len()),
+                )
+            });
             let damaged = damaged.map_err(|error| error.to_string());
             if damaged.as_ref().map_or(true, |(runs, _)| !runs) {
                 let what = format!("{}: {turned:?} is not reported; {damaged:?}", node.name);
@@ -100,7 +110,8 @@ impl World {
         }
         if astray && self.nodes[number].has_witness && !reports_damage(&disk) {
             let name = &self.nodes[number].name;
-            self.history.violated("I10", format!("{name}: a write that went astray is not reported"));
+            self.history
+                .violated("I10", format!("{name}: a write that went astray is not reported"));
         }
         self.turn_back(number);
     }

@@ -2,22 +2,30 @@
 //! client that exists: it needs a new version, not a new literal.
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
+#[macro_use]
+mod variants;
+mod admin;
+#[path = "../common/mod.rs"]
 mod common;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use takt_protocol::batch::{BatchBuilder, Compression, Place, Verdict};
 use takt_protocol::codes::ErrorCode;
 use takt_protocol::event::{Attribute, DedupKeys, Event, Value};
 use takt_protocol::hashing::{DigestFields, DigestHasher, route};
+use takt_protocol::session::admin::AdminAsk;
 use takt_protocol::session::mirror::{
     ChainPoint, MirrorEnd, MirrorOrigin, MirrorTarget, MirrorTargetEvent, MirrorTopic,
 };
 use takt_protocol::session::producer::{ProducerClient, ProducerConfig};
 use takt_protocol::session::subscriber::{Start, SubscriberClient, Subscription};
 use takt_protocol::session::{Refusal, refusal_frame};
+use takt_protocol::wire::proto::subscribe::Start as Begin;
 use takt_protocol::wire::{
-    BatchReceipt, ControlBody, FrameDecoder, MirrorHead, OutFrame, deliver_frame, encode_control,
-    mirror_frame, proto, publish_frame, receipts_frame,
+    BatchReceipt, ControlBody, FrameDecoder, MirrorHead, OutFrame, decode_control, deliver_frame,
+    encode_control, mirror_frame, proto, publish_frame, receipts_frame,
 };
 use takt_protocol::words::{
     BatchNumber, CursorName, JournalId, NodeName, Offset, OrderKey, OrderSequence, PartitionChain,
@@ -101,6 +109,17 @@ fn control(body: ControlBody) -> Vec<u8> {
     encode_control(body).unwrap().to_bytes().to_vec()
 }
 
+fn subscribe(start: Begin) -> Vec<u8> {
+    control(ControlBody::Subscribe(proto::Subscribe {
+        topic: "production".into(),
+        cursor: "erp".into(),
+        hold: true,
+        credit_bytes: 300,
+        origin: "lyon".into(),
+        start: Some(start),
+    }))
+}
+
 fn producer_opens() -> Vec<u8> {
     let mut client = ProducerClient::new(ProducerConfig {
         topic: TopicName::new("production").unwrap(),
@@ -180,26 +199,6 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         time: Some(Timestamp::from_micros(-1)),
     };
     let (mirror_open, mirror_opened) = mirror_talks();
-    let address = proto::ConflictAddress {
-        topic: "production".into(),
-        origin: "lyon".into(),
-        partition: 1,
-        batch_number: 300,
-        index: 4,
-    };
-    let ask = proto::admin_request::Body::ShowConflict(address);
-    let answer = proto::admin_response::Body::Order(proto::OrderHistory {
-        records: vec![proto::OrderRecord {
-            origin: "lyon".into(),
-            partition: 1,
-            offset: 300,
-            order_sequence: 9,
-            append_time_us: 1,
-            producer_id: "p#m".into(),
-            event: Some(full_event().into()),
-        }],
-        more: true,
-    });
     let stored = |stored: &takt_protocol::batch::StoredBatch| {
         stored.pieces().flatten().copied().collect::<Vec<u8>>()
     };
@@ -272,16 +271,65 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("diverged", control(ControlBody::Diverged(proto::Diverged { detail: "d".into() }))),
         (
-            "admin request",
-            control(ControlBody::AdminRequest(proto::AdminRequest { id: 1, body: Some(ask) })),
+            "mirror start, all",
+            control(ControlBody::MirrorStart(proto::MirrorStart {
+                starts: vec![proto::MirrorEnd {
+                    topic: 1,
+                    partition: 2,
+                    end: Some(proto::ChainPoint {
+                        journal_id: vec![7; 16].into(),
+                        next_batch: 300,
+                        chain: vec![9; 16].into(),
+                    }),
+                }],
+                more: true,
+            })),
         ),
         (
-            "admin response",
-            control(ControlBody::AdminResponse(Box::new(proto::AdminResponse {
-                id: 1,
-                body: Some(answer),
-            }))),
+            "mirror ack, all",
+            control(ControlBody::MirrorAck(proto::MirrorAck {
+                acks: vec![ack],
+                hub_journal_id: vec![7; 16].into(),
+                hub_position: 6,
+                hub_chain: vec![9; 16].into(),
+            })),
         ),
+        (
+            "mirror opened, all",
+            control(ControlBody::MirrorOpened(proto::MirrorOpened {
+                ends: vec![proto::MirrorEnd { topic: 1, partition: 2, end: None }],
+                credit_bytes: 300,
+                more: true,
+            })),
+        ),
+        (
+            "mirror open, all",
+            control(ControlBody::MirrorOpen(proto::MirrorOpen {
+                origin: "lyon".into(),
+                journal_id: vec![7; 16].into(),
+                topics: vec![proto::MirrorTopic {
+                    name: "production".into(),
+                    settings: Some(admin::settings()),
+                }],
+                more: true,
+            })),
+        ),
+        (
+            "committed, all",
+            control(ControlBody::CursorCommitted(proto::CursorCommitted {
+                token: 5,
+                error: Some(proto::Error {
+                    code: 14,
+                    detail: "d".into(),
+                    expected_sequence: Some(300),
+                    batch_sequence: Some(301),
+                }),
+            })),
+        ),
+        ("from the start", subscribe(Begin::Earliest(proto::Unit {}))),
+        ("from the end", subscribe(Begin::Latest(proto::Unit {}))),
+        ("from a time", subscribe(Begin::TimeUs(-2))),
+        ("from the cursor", subscribe(Begin::AtCursor(proto::Unit {}))),
     ]
 }
 
@@ -293,13 +341,68 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+fn bytes_of(golden: &str) -> Bytes {
+    let digits: Vec<u8> = golden.bytes().filter(|digit| *digit != b' ').collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect::<Vec<u8>>().into()
+}
+
 #[test]
 fn every_form_is_what_it_was() {
-    let all = all();
-    assert_eq!(all.len(), GOLDEN.len());
-    for ((name, bytes), (golden_name, golden)) in all.iter().zip(GOLDEN) {
-        assert_eq!(name, golden_name);
-        assert_eq!(hex(bytes), golden.replace(' ', ""), "{name}");
+    for (all, goldens) in [(all(), GOLDEN), (admin::all(), admin::GOLDEN)] {
+        for ((name, bytes), (golden_name, golden)) in all.iter().zip(goldens) {
+            assert_eq!(name, golden_name);
+            assert_eq!(hex(bytes), golden.replace(' ', ""), "{name}");
+        }
+        assert_eq!(all.len(), goldens.len());
+    }
+}
+
+variants!(bodies of takt_protocol::wire::ControlBody:
+    Hello Error Credit OpenProducer ProducerOpened Subscribe Subscribed PartitionAdded CommitCursor
+    CursorCommitted Trimmed MirrorOpen MirrorOpened MirrorStart MirrorAck Diverged AdminRequest
+    AdminResponse);
+variants!(asks of takt_protocol::session::admin::AdminAsk:
+    CreateTopic ListTopics TopicInfo Order ListCursors SetCursor ListConflicts ShowConflict Status);
+variants!(answers of takt_protocol::session::admin::AdminAnswer:
+    Error TopicCreated Topics Topic Order Cursors CursorSet Conflicts Conflict Status);
+variants!(starts of takt_protocol::wire::proto::subscribe::Start:
+    Earliest Latest TimeUs Offsets AtCursor);
+variants!(moves of takt_protocol::wire::proto::set_cursor::To: Earliest Latest TimeUs Offsets);
+
+/// A message that is new has no bytes here, and one that is not listed above does not compile.
+#[test]
+fn every_control_message_is_among_them() {
+    let rows = GOLDEN.iter().chain(admin::GOLDEN);
+    let frames = rows.flat_map(|(_, golden)| {
+        let mut decoder = FrameDecoder::new();
+        decoder.push(bytes_of(golden));
+        // What is no frame is a batch or a part of one.
+        std::iter::from_fn(move || decoder.next().ok().flatten()).collect::<Vec<_>>()
+    });
+    let mut seen: [BTreeSet<&str>; 5] = Default::default();
+    for body in frames.filter_map(|frame| decode_control(frame).ok()) {
+        seen[0].insert(bodies::name(&body));
+        match body {
+            ControlBody::AdminRequest(request) => {
+                let ask = request.body.unwrap();
+                seen[1].insert(asks::name(&ask));
+                if let AdminAsk::SetCursor(set) = ask {
+                    seen[4].insert(moves::name(&set.to.unwrap()));
+                }
+            }
+            ControlBody::AdminResponse(response) => {
+                seen[2].insert(answers::name(&response.body.unwrap()));
+            }
+            ControlBody::Subscribe(subscribe) => {
+                seen[3].insert(starts::name(&subscribe.start.unwrap()));
+            }
+            _ => {}
+        }
+    }
+    let all = [bodies::ALL, asks::ALL, answers::ALL, starts::ALL, moves::ALL];
+    for (seen, all) in seen.iter().zip(all) {
+        assert_eq!(*seen, all.iter().copied().collect());
     }
 }
 
@@ -307,10 +410,7 @@ fn every_form_is_what_it_was() {
 #[test]
 fn compressed_batches_are_read_for_ever() {
     for (golden, compression) in [(LZ4, Compression::Lz4), (ZSTD, Compression::Zstd)] {
-        let digits: Vec<u8> = golden.bytes().filter(|digit| *digit != b' ').collect();
-        let byte =
-            |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-        let bytes: Bytes = digits.chunks(2).map(byte).collect::<Vec<u8>>().into();
+        let bytes = bytes_of(golden);
         let read = common::read(&bytes);
         assert_eq!(read.header().compression, compression);
         read.check(1).unwrap();
@@ -436,15 +536,33 @@ const GOLDEN: &[(&str, &str)] = &[
     ("mirror ack", "0f00000001da020b0a070801100218ac021806"),
     ("diverged", "0700000001e202030a0164"),
     (
-        "admin request",
-        "2200000001e2031e08018a01190a0a70726f64756374696f6e12046c796f6e180120ac022804",
+        "mirror start, all",
+        "3500000001d202310a2d080110021a270a100707070707070707070707070707070710ac021a10090909 \
+         090909090909090909090909091001",
     ),
     (
-        "admin response",
-        "c600000001ea03c10108016abc010ab7010a046c796f6e100118ac0220092802320370236d3aa0010a01 \
-         31120e2f2f61636d652f706c616e7430371a1a6d66672e6f7065726174696f6e2e636f6e6669726d6564 \
-         2e7631208080f281838985062a07504f2d3437313132026b3132026b323a106170706c69636174696f6e \
-         2f6a736f6e420a7b226964223a2231227d4a100a077375626a65637412056f702d31304a0c0a08736571 \
-         75656e636518034a0c0a086261636b66696c6c20014a090a036f776e2a0200ff1001",
+        "mirror ack, all",
+        "3300000001da022f0a070801100218ac0212100707070707070707070707070707070718062210090909 \
+         09090909090909090909090909",
+    ),
+    ("mirror opened, all", "0f00000001ca020b0a040801100210ac021801"),
+    (
+        "mirror open, all",
+        "4100000001c2023d0a046c796f6e1210070707070707070707070707070707071a210a0a70726f647563 \
+         74696f6e1213080210011880b0bd10200328ad0230ae0238042001",
+    ),
+    ("committed, all", "1300000001c2010f0805120b080e12016418ac0220ad02"),
+    (
+        "from the start",
+        "2200000001a2011e0a0a70726f64756374696f6e12003a03657270400148ac0252046c796f6e",
+    ),
+    (
+        "from the end",
+        "2200000001a2011e0a0a70726f64756374696f6e1a003a03657270400148ac0252046c796f6e",
+    ),
+    ("from a time", "2200000001a2011e0a0a70726f64756374696f6e20033a03657270400148ac0252046c796f6e"),
+    (
+        "from the cursor",
+        "2200000001a2011e0a0a70726f64756374696f6e32003a03657270400148ac0252046c796f6e",
     ),
 ];
