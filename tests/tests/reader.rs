@@ -273,7 +273,8 @@ fn the_golden_directory_reads_as_the_store_reads_it() {
 #[test]
 fn a_living_directory_reads_as_the_store_reads_it() {
     let mut world = World::new();
-    for round in 0..60 {
+    let (mut holes, mut copied_on) = (0, 0);
+    for round in 0..120 {
         world.round(round);
         if round % 9 == 4 {
             world.restart();
@@ -282,6 +283,9 @@ fn a_living_directory_reads_as_the_store_reads_it() {
         let contents = read(&live).unwrap();
         check_runs(&live, &contents).unwrap();
         assert_same(&contents, world.hub.store.view());
+        let between = contents.files.iter().zip(contents.files.iter().skip(1));
+        holes += between.filter(|(file, next)| file.end < next.start).count();
+        copied_on += contents.files.iter().filter(|file| file.incarnation > 1).count();
         let after = files(&world.disk.crash_image(&mut |_| false));
         assert_same(&read(&after).unwrap(), world.hub.store.view());
     }
@@ -290,7 +294,8 @@ fn a_living_directory_reads_as_the_store_reads_it() {
     assert!(contents.incarnation > 5, "tails were copied");
     assert!(contents.partitions.iter().all(|partition| partition.start.batch > 0), "trimmed");
     assert!(contents.partitions[1].mirror_of.is_some());
-    assert!(contents.files.len() > 2 && !contents.conflicts.is_empty());
+    assert!(holes > 0 && copied_on > 0, "{holes} holes, {copied_on} later files");
+    assert!(!contents.conflicts.is_empty());
     assert!(!contents.manifest.sides.is_empty(), "conflicts outlived their files");
 }
 

@@ -57,7 +57,16 @@ impl Settings {
 /// The bytes in front of a stored batch in its entry.
 pub(crate) const BATCH_AT: u64 = 4;
 
+/// Kind of the entry that names a sealed file.
+const RUN_ADDED: u8 = 10;
+
 impl<'a> Entry<'a> {
+    /// The sealed file that the entry names, if it is of that kind.
+    pub(crate) fn sealed_file(raw: &RawEntry<'_>) -> Result<Option<SealedFile>, Why> {
+        let named = (raw.kind == RUN_ADDED).then(|| SealedFile::read(&mut Input::new(raw.bytes)));
+        named.transpose()
+    }
+
     pub(crate) fn read(raw: &RawEntry<'a>) -> Result<Self, Why> {
         let mut input = Input::new(raw.bytes);
         let entry = match raw.kind {
@@ -95,7 +104,7 @@ impl<'a> Entry<'a> {
                 Self::CursorSet { name, topic, hold, positions }
             }
             9 => Self::CursorRemoved { name: input.text()? },
-            10 => Self::RunAdded(SealedFile::read(&mut input)?),
+            RUN_ADDED => Self::RunAdded(SealedFile::read(&mut input)?),
             11 => Self::FileDropped { start: input.varint()? },
             13 => Self::ConflictsKept(SideFile::read(&mut input)?),
             14 => {

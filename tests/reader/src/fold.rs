@@ -10,7 +10,7 @@ use crate::{
     input::{Why, ensure, wide},
     journal::{Commit, Journal, JournalFile},
     payload::Digester,
-    record, snapshot,
+    record,
     state::State,
     verdict::Verdict,
 };
@@ -38,7 +38,7 @@ impl<'a> Fold<'a> {
     /// Folds all files, from the snapshot of the oldest on.
     pub(crate) fn of(journal: &Journal<'a>) -> Result<Self, ReadError> {
         let oldest = journal.files.first().ok_or(ReadError::NoJournal)?;
-        let state = snapshot_of(oldest)?;
+        let state = oldest.snapshot()?;
         let mut fold = Self { state, logs: Vec::new(), digester: Digester::new() };
         fold.grow();
         let mut linked = None;
@@ -57,7 +57,7 @@ impl<'a> Fold<'a> {
     /// Goes over to the next file: what was folded must be its snapshot. Where files between were
     /// dropped, its snapshot goes on from there.
     fn pass(&mut self, file: &JournalFile<'a>, linked: bool) -> Result<(), ReadError> {
-        let next = snapshot_of(file)?;
+        let next = file.snapshot()?;
         let check = if linked {
             ensure(next == self.state, "it is not what the entries before it add up to")
         } else {
@@ -227,11 +227,10 @@ impl<'a> Fold<'a> {
     /// What is not there must have been dropped, and what is there must be whole.
     fn check_files(&self, journal: &Journal<'a>) -> Result<(), ReadError> {
         let manifest = &self.state.manifest;
-        for file in journal.files.iter().filter(|file| !file.linked) {
+        for file in &journal.files {
             let known = manifest.files.get(&file.preamble.start);
             if known.is_some_and(|known| known.end != file.end) {
-                let why = file.stopped.map_or("it does not end where it was sealed", |why| why.0);
-                return Err(file.damaged(file.end, why));
+                return Err(file.damaged(file.end, "it does not end where it was sealed"));
             }
         }
         let mut from = 0;
@@ -286,9 +285,4 @@ impl<'a> Fold<'a> {
 fn log_mut<'l, 'a>(logs: &'l mut [Log<'a>], slot: u32) -> Result<&'l mut Log<'a>, Why> {
     let found = usize::try_from(slot).ok().and_then(|slot| logs.get_mut(slot));
     found.ok_or(Why("it names a partition that is not there"))
-}
-
-fn snapshot_of<'a>(file: &JournalFile<'a>) -> Result<State<'a>, ReadError> {
-    let bad = |why: Why| ReadError::Snapshot { file: file.name.to_owned(), why: why.0 };
-    snapshot::read(file.preamble.snapshot).map_err(bad)
 }
