@@ -366,6 +366,35 @@ fn every_flipped_bit_below_the_durable_end_is_found() {
 }
 
 #[test]
+fn damage_in_the_newest_file_is_told_from_its_tail() {
+    let mut world = World::new();
+    (0..3).for_each(|round| world.round(round));
+    let mut files = files(&world.disk);
+    let name = files.keys().rfind(|name| name.starts_with("journal-")).unwrap().clone();
+    let contents = read(&files).unwrap();
+    let (durable, end) = (contents.durable_upto, contents.end);
+    let start = contents.files.last().unwrap().start;
+    assert!(start < durable && durable < end, "{start} {durable} {end}");
+    let snapshot_len = u64::from_le_bytes(files[&name][72..80].try_into().unwrap());
+    let first = 4096 + snapshot_len.next_multiple_of(4096);
+    for position in (start..end).step_by(173) {
+        let at = usize::try_from(first + position - start).unwrap();
+        files.get_mut(&name).unwrap()[at] ^= 1;
+        match read(&files) {
+            Err(ReadError::Damaged { position: found, .. }) => {
+                assert!(position < durable && found <= position, "{position}");
+            }
+            Ok(cut) => {
+                assert!(position >= durable && cut.end <= position, "{position}");
+                assert!(cut.cut > 0);
+            }
+            Err(error) => panic!("{error}"),
+        }
+        files.get_mut(&name).unwrap()[at] ^= 1;
+    }
+}
+
+#[test]
 fn every_flipped_bit_of_a_run_is_found() {
     let mut world = World::new();
     (0..60).for_each(|round| world.round(round));

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     batch::Stored,
+    commit::RawEntry,
     contents::{Batch, Contents, Cursor, File, MaskedAddress, Partition, Record},
     entry::{BATCH_AT, Entry},
     error::ReadError,
-    input::{Why, ensure, wide},
+    input::{Input, Why, ensure, wide},
     journal::{Commit, Journal, JournalFile},
     payload::Digester,
     record,
@@ -102,17 +103,12 @@ impl<'a> Fold<'a> {
             position = raw.position;
             let entry = match Entry::read(&raw) {
                 Ok(Entry::Batch { slot, own, batch }) => {
-                    let number = batch.number;
-                    let at = position + BATCH_AT;
-                    self.append(slot, own, &batch, at).map_err(|why| ReadError::Batch {
-                        position: at,
-                        slot,
-                        batch: number,
-                        why: why.0,
-                    })?;
+                    let appended = self.append(slot, own, &batch, position + BATCH_AT);
+                    appended.map_err(|why| bad_batch(&raw, why))?;
                     continue;
                 }
                 Ok(entry) => entry,
+                Err(why) if Entry::is_batch(&raw) => return Err(bad_batch(&raw, why)),
                 Err(why) => return Err(bad(position, why)),
             };
             if let Entry::MirrorStarted { slot, start } = &entry {
@@ -285,4 +281,12 @@ impl<'a> Fold<'a> {
 fn log_mut<'l, 'a>(logs: &'l mut [Log<'a>], slot: u32) -> Result<&'l mut Log<'a>, Why> {
     let found = usize::try_from(slot).ok().and_then(|slot| logs.get_mut(slot));
     found.ok_or(Why("it names a partition that is not there"))
+}
+
+/// The error names what the bytes claim, as far as they go.
+fn bad_batch(raw: &RawEntry<'_>, why: Why) -> ReadError {
+    let mut input = Input::new(raw.bytes);
+    let slot = input.u32().unwrap_or_default();
+    let batch = input.take(16).and_then(|_| input.u64()).unwrap_or_default();
+    ReadError::Batch { position: raw.position + BATCH_AT, slot, batch, why: why.0 }
 }
