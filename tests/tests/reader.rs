@@ -273,7 +273,8 @@ fn the_golden_directory_reads_as_the_store_reads_it() {
 #[test]
 fn a_living_directory_reads_as_the_store_reads_it() {
     let mut world = World::new();
-    for round in 0..60 {
+    let (mut holes, mut copied_on) = (0, 0);
+    for round in 0..120 {
         world.round(round);
         if round % 9 == 4 {
             world.restart();
@@ -282,6 +283,9 @@ fn a_living_directory_reads_as_the_store_reads_it() {
         let contents = read(&live).unwrap();
         check_runs(&live, &contents).unwrap();
         assert_same(&contents, world.hub.store.view());
+        let between = contents.files.iter().zip(contents.files.iter().skip(1));
+        holes += between.filter(|(file, next)| file.end < next.start).count();
+        copied_on += contents.files.iter().filter(|file| file.incarnation > 1).count();
         let after = files(&world.disk.crash_image(&mut |_| false));
         assert_same(&read(&after).unwrap(), world.hub.store.view());
     }
@@ -290,7 +294,8 @@ fn a_living_directory_reads_as_the_store_reads_it() {
     assert!(contents.incarnation > 5, "tails were copied");
     assert!(contents.partitions.iter().all(|partition| partition.start.batch > 0), "trimmed");
     assert!(contents.partitions[1].mirror_of.is_some());
-    assert!(contents.files.len() > 2 && !contents.conflicts.is_empty());
+    assert!(holes > 0 && copied_on > 0, "{holes} holes, {copied_on} later files");
+    assert!(!contents.conflicts.is_empty());
     assert!(!contents.manifest.sides.is_empty(), "conflicts outlived their files");
 }
 
@@ -358,6 +363,35 @@ fn every_flipped_bit_below_the_durable_end_is_found() {
         files.get_mut(&name).unwrap()[bit / 8] ^= 1 << (bit % 8);
     }
     read(&files).unwrap();
+}
+
+#[test]
+fn damage_in_the_newest_file_is_told_from_its_tail() {
+    let mut world = World::new();
+    (0..3).for_each(|round| world.round(round));
+    let mut files = files(&world.disk);
+    let name = files.keys().rfind(|name| name.starts_with("journal-")).unwrap().clone();
+    let contents = read(&files).unwrap();
+    let (durable, end) = (contents.durable_upto, contents.end);
+    let start = contents.files.last().unwrap().start;
+    assert!(start < durable && durable < end, "{start} {durable} {end}");
+    let snapshot_len = u64::from_le_bytes(files[&name][72..80].try_into().unwrap());
+    let first = 4096 + snapshot_len.next_multiple_of(4096);
+    for position in (start..end).step_by(173) {
+        let at = usize::try_from(first + position - start).unwrap();
+        files.get_mut(&name).unwrap()[at] ^= 1;
+        match read(&files) {
+            Err(ReadError::Damaged { position: found, .. }) => {
+                assert!(position < durable && found <= position, "{position}");
+            }
+            Ok(cut) => {
+                assert!(position >= durable && cut.end <= position, "{position}");
+                assert!(cut.cut > 0);
+            }
+            Err(error) => panic!("{error}"),
+        }
+        files.get_mut(&name).unwrap()[at] ^= 1;
+    }
 }
 
 #[test]

@@ -57,7 +57,22 @@ impl Settings {
 /// The bytes in front of a stored batch in its entry.
 pub(crate) const BATCH_AT: u64 = 4;
 
+const BATCH: u8 = 3;
+const MIRROR_BATCH: u8 = 4;
+const RUN_ADDED: u8 = 10;
+
 impl<'a> Entry<'a> {
+    /// Whether it holds a stored batch.
+    pub(crate) fn is_batch(raw: &RawEntry<'_>) -> bool {
+        matches!(raw.kind, BATCH | MIRROR_BATCH)
+    }
+
+    /// The sealed file that the entry names, if it is of that kind.
+    pub(crate) fn sealed_file(raw: &RawEntry<'_>) -> Result<Option<SealedFile>, Why> {
+        let named = (raw.kind == RUN_ADDED).then(|| SealedFile::read(&mut Input::new(raw.bytes)));
+        named.transpose()
+    }
+
     pub(crate) fn read(raw: &RawEntry<'a>) -> Result<Self, Why> {
         let mut input = Input::new(raw.bytes);
         let entry = match raw.kind {
@@ -68,10 +83,10 @@ impl<'a> Entry<'a> {
                 name: input.text()?,
                 settings: Settings::read(&mut input)?,
             },
-            3 | 4 => {
+            BATCH | MIRROR_BATCH => {
                 let slot = input.u32()?;
                 let batch = Stored::read(input.rest())?;
-                return Ok(Self::Batch { slot, own: raw.kind == 3, batch });
+                return Ok(Self::Batch { slot, own: raw.kind == BATCH, batch });
             }
             5 => Self::Sequence {
                 producer: input.text()?,
@@ -95,7 +110,7 @@ impl<'a> Entry<'a> {
                 Self::CursorSet { name, topic, hold, positions }
             }
             9 => Self::CursorRemoved { name: input.text()? },
-            10 => Self::RunAdded(SealedFile::read(&mut input)?),
+            RUN_ADDED => Self::RunAdded(SealedFile::read(&mut input)?),
             11 => Self::FileDropped { start: input.varint()? },
             13 => Self::ConflictsKept(SideFile::read(&mut input)?),
             14 => {

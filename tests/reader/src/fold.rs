@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     batch::Stored,
+    commit::RawEntry,
     contents::{Batch, Contents, Cursor, File, MaskedAddress, Partition, Record},
     entry::{BATCH_AT, Entry},
     error::ReadError,
-    input::{Why, ensure, wide},
+    input::{Input, Why, ensure, wide},
     journal::{Commit, Journal, JournalFile},
     payload::Digester,
-    record, snapshot,
+    record,
     state::State,
     verdict::Verdict,
 };
@@ -38,7 +39,7 @@ impl<'a> Fold<'a> {
     /// Folds all files, from the snapshot of the oldest on.
     pub(crate) fn of(journal: &Journal<'a>) -> Result<Self, ReadError> {
         let oldest = journal.files.first().ok_or(ReadError::NoJournal)?;
-        let state = snapshot_of(oldest)?;
+        let state = oldest.snapshot()?;
         let mut fold = Self { state, logs: Vec::new(), digester: Digester::new() };
         fold.grow();
         let mut linked = None;
@@ -57,7 +58,7 @@ impl<'a> Fold<'a> {
     /// Goes over to the next file: what was folded must be its snapshot. Where files between were
     /// dropped, its snapshot goes on from there.
     fn pass(&mut self, file: &JournalFile<'a>, linked: bool) -> Result<(), ReadError> {
-        let next = snapshot_of(file)?;
+        let next = file.snapshot()?;
         let check = if linked {
             ensure(next == self.state, "it is not what the entries before it add up to")
         } else {
@@ -102,17 +103,12 @@ impl<'a> Fold<'a> {
             position = raw.position;
             let entry = match Entry::read(&raw) {
                 Ok(Entry::Batch { slot, own, batch }) => {
-                    let number = batch.number;
-                    let at = position + BATCH_AT;
-                    self.append(slot, own, &batch, at).map_err(|why| ReadError::Batch {
-                        position: at,
-                        slot,
-                        batch: number,
-                        why: why.0,
-                    })?;
+                    let appended = self.append(slot, own, &batch, position + BATCH_AT);
+                    appended.map_err(|why| bad_batch(&raw, why))?;
                     continue;
                 }
                 Ok(entry) => entry,
+                Err(why) if Entry::is_batch(&raw) => return Err(bad_batch(&raw, why)),
                 Err(why) => return Err(bad(position, why)),
             };
             if let Entry::MirrorStarted { slot, start } = &entry {
@@ -227,11 +223,10 @@ impl<'a> Fold<'a> {
     /// What is not there must have been dropped, and what is there must be whole.
     fn check_files(&self, journal: &Journal<'a>) -> Result<(), ReadError> {
         let manifest = &self.state.manifest;
-        for file in journal.files.iter().filter(|file| !file.linked) {
+        for file in &journal.files {
             let known = manifest.files.get(&file.preamble.start);
             if known.is_some_and(|known| known.end != file.end) {
-                let why = file.stopped.map_or("it does not end where it was sealed", |why| why.0);
-                return Err(file.damaged(file.end, why));
+                return Err(file.damaged(file.end, "it does not end where it was sealed"));
             }
         }
         let mut from = 0;
@@ -288,7 +283,10 @@ fn log_mut<'l, 'a>(logs: &'l mut [Log<'a>], slot: u32) -> Result<&'l mut Log<'a>
     found.ok_or(Why("it names a partition that is not there"))
 }
 
-fn snapshot_of<'a>(file: &JournalFile<'a>) -> Result<State<'a>, ReadError> {
-    let bad = |why: Why| ReadError::Snapshot { file: file.name.to_owned(), why: why.0 };
-    snapshot::read(file.preamble.snapshot).map_err(bad)
+/// The error names what the bytes claim, as far as they go.
+fn bad_batch(raw: &RawEntry<'_>, why: Why) -> ReadError {
+    let mut input = Input::new(raw.bytes);
+    let slot = input.u32().unwrap_or_default();
+    let batch = input.take(16).and_then(|_| input.u64()).unwrap_or_default();
+    ReadError::Batch { position: raw.position + BATCH_AT, slot, batch, why: why.0 }
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::{
     commit::{Entries, Found, Header},
+    entry::Entry,
     error::ReadError,
     input::{Why, ensure, wide},
     preamble::Preamble,
+    snapshot,
+    state::State,
     tail::Tail,
 };
 
@@ -24,7 +27,7 @@ pub(crate) struct JournalFile<'a> {
     pub(crate) name: &'a str,
     pub(crate) preamble: Preamble<'a>,
     pub(crate) commits: Vec<Commit<'a>>,
-    /// Where it ends for ever; of one whose follower is missing, where its commits do.
+    /// Where it ends for ever.
     pub(crate) end: u64,
     /// The next file in the list is the one that follows.
     pub(crate) linked: bool,
@@ -57,13 +60,14 @@ impl<'a> Journal<'a> {
         let mut next = starts.into_iter();
         files.retain(|file| next.next() != Some(file.preamble.start));
 
-        let follows: Vec<_> = files.iter().skip(1).map(JournalFile::follows).collect();
-        for (file, follows) in files.iter_mut().zip(follows) {
-            file.close(follows)?;
-        }
         let last = files.last_mut().ok_or(ReadError::NoJournal)?;
         last.walk(u64::MAX);
         let tail = Tail::of(last)?;
+        let sealed = sealed_ends(last)?;
+        let follows: Vec<_> = files.iter().skip(1).map(JournalFile::follows).collect();
+        for (file, follows) in files.iter_mut().zip(follows) {
+            file.close(follows, &sealed)?;
+        }
         Ok(Self { files, tail })
     }
 
@@ -100,6 +104,12 @@ impl<'a> JournalFile<'a> {
         })
     }
 
+    /// The state at its start.
+    pub(crate) fn snapshot(&self) -> Result<State<'a>, ReadError> {
+        let bad = |why: Why| ReadError::Snapshot { file: self.name.to_owned(), why: why.0 };
+        snapshot::read(self.preamble.snapshot).map_err(bad)
+    }
+
     fn follows(&self) -> Follows {
         let Preamble { start, chain, previous, .. } = self.preamble;
         Follows { start, chain, previous }
@@ -122,18 +132,20 @@ impl<'a> JournalFile<'a> {
         ReadError::Damaged { file: self.name.to_owned(), position, why }
     }
 
-    /// A file ends where the next one starts. Where that one is missing, it ends with its last
-    /// commit, and the manifest tells whether that was all.
-    fn close(&mut self, next: Follows) -> Result<(), ReadError> {
+    /// A file ends where the next one starts. Where that one is missing, it ends where it was
+    /// sealed: commits may lie behind that, which a start has copied into the missing file.
+    fn close(&mut self, next: Follows, sealed: &BTreeMap<u64, u64>) -> Result<(), ReadError> {
         self.linked = next.previous == Some((self.preamble.start, self.preamble.incarnation));
-        self.walk(next.start);
-        match self.stopped {
-            _ if !self.linked => Ok(()),
-            Some(why) => Err(self.damaged(self.end, why.0)),
-            None if self.chain != next.chain => {
+        let sealed = sealed.get(&self.preamble.start).copied();
+        let known = if self.linked { Some(next.start) } else { sealed };
+        self.walk(known.unwrap_or(next.start).min(next.start));
+        match (known, self.stopped) {
+            (Some(_), Some(why)) => Err(self.damaged(self.end, why.0)),
+            (Some(_), None) if self.linked && self.chain != next.chain => {
                 Err(self.damaged(self.end, "it does not hold what the next file continues"))
             }
-            None => Ok(()),
+            // Neither followed nor sealed: dropped without batches, or what follows is missing.
+            (None, _) | (Some(_), None) => Ok(()),
         }
     }
 
@@ -161,6 +173,22 @@ impl<'a> JournalFile<'a> {
         ensure(header.end <= upto, "a commit reaches into the next file")?;
         Ok(Commit { header, entries: header.body()? })
     }
+}
+
+/// Where files end that were sealed, as the newest file knows it.
+fn sealed_ends(newest: &JournalFile<'_>) -> Result<BTreeMap<u64, u64>, ReadError> {
+    let files = newest.snapshot()?.manifest.files;
+    let mut ends: BTreeMap<_, _> = files.values().map(|file| (file.start, file.end)).collect();
+    for commit in &newest.commits {
+        let mut entries = commit.entries;
+        // What is no entry is found when it is applied.
+        while let Ok(Some(entry)) = entries.next() {
+            if let Ok(Some(file)) = Entry::sealed_file(&entry) {
+                ends.insert(file.start, file.end);
+            }
+        }
+    }
+    Ok(ends)
 }
 
 /// Files sorted by incarnation must be sorted by start too, and of one journal.

@@ -64,3 +64,6 @@ pub fn check_runs(
 ) -> Result<RunReport, RunsError> {
     runs::check(files, contents)
 }
+
+#[cfg(test)]
+mod tests;
