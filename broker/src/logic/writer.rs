@@ -56,7 +56,8 @@ pub enum WriterOutput<T> {
 }
 
 /// The one who judges, without thread, clock and disk. `T` is what the caller knows an operation
-/// by; each gets exactly one answer, also when the disk fails.
+/// by; each gets one answer, also when a sync fails. Only those of a commit that could not be
+/// closed, [`WriterFailure::Store`], are dropped with the core.
 ///
 /// While a commit is out, the next one fills; it is given when that one is synced.
 #[derive(Debug)]
