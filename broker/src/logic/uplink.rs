@@ -77,6 +77,14 @@ struct Source {
     acked: BatchNumber,
 }
 
+/// Why it is not known that both sides hold the same.
+enum Unverified {
+    /// They do not: only an operator can mend that.
+    Differs(String),
+    /// This side could not be read, which says nothing of the other.
+    Unread(String),
+}
+
 impl UplinkSession {
     /// Mirrors the node's own topics that are there now and among `topics`, or all of them.
     pub fn new(view: View, topics: Option<Vec<TopicName>>) -> Self {
@@ -199,10 +207,11 @@ impl UplinkSession {
                     self.state.on_verified_from(&starts);
                     self.events.push_back(UplinkEvent::Up(self.ends()));
                 }
-                Err(detail) => {
+                Err(Unverified::Differs(detail)) => {
                     self.end_with(End::Diverged(detail.clone()));
                     self.state.on_diverged(detail);
                 }
+                Err(Unverified::Unread(detail)) => self.end_with(End::Lost(detail)),
             },
             MirrorOriginEvent::Acked { topic, partition, end } => {
                 let source = self
@@ -225,7 +234,7 @@ impl UplinkSession {
 
     /// Whether this node holds exactly the batch that each mirror ends with.
     /// Returns where empty mirrors begin other than at batch 0.
-    fn verify(&mut self, ends: &[MirrorEnd]) -> Result<Vec<MirrorEnd>, String> {
+    fn verify(&mut self, ends: &[MirrorEnd]) -> Result<Vec<MirrorEnd>, Unverified> {
         let view = &self.view;
         let mut starts = Vec::new();
         for end in ends {
@@ -234,7 +243,8 @@ impl UplinkSession {
             let own = view.partitions(topic).into_iter().find(|partition| {
                 partition.id.origin == *view.node() && partition.id.number == end.partition
             });
-            let own = own.ok_or_else(|| format!("this node has no partition {id}"))?;
+            let own = own
+                .ok_or_else(|| Unverified::Differs(format!("this node has no partition {id}")))?;
             let next = match &end.end {
                 None => {
                     if own.start_batch.get() > 0 {
@@ -248,24 +258,24 @@ impl UplinkSession {
                     own.start_batch
                 }
                 Some(point) if point.journal != view.journal() => {
-                    return Err(format!(
+                    return Err(Unverified::Differs(format!(
                         "the hub holds {id} of journal {}, this is journal {}: was this node \
                          reinstalled or restored?",
                         point.journal,
                         view.journal()
-                    ));
+                    )));
                 }
                 Some(point) => {
                     let chain = view
                         .chain_at(own.slot, point.next_batch)
-                        .map_err(|e| format!("cannot read {id}: {e}"))?;
+                        .map_err(|e| Unverified::Unread(format!("cannot read {id}: {e}")))?;
                     if chain != Some(point.chain) {
                         let (here, there) = (own.end_batch, point.next_batch);
-                        return Err(format!(
+                        return Err(Unverified::Differs(format!(
                             "the hub holds batches of {id} up to {there} that this node, which \
                              holds {} to {here}, does not have",
                             own.start_batch
-                        ));
+                        )));
                     }
                     point.next_batch
                 }

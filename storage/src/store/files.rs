@@ -17,6 +17,8 @@ use crate::state::{Edge, Frozen};
 const RESERVE_FOR_STARTS: usize = 2;
 /// After how long a job that failed is tried again, in microseconds.
 pub(super) const RETRY_US: i64 = 1_000_000;
+/// No pause before another attempt is longer than this, in microseconds.
+pub(super) const RETRY_MAX_US: i64 = 60 * 1_000_000;
 
 /// The state where the current file is left: taken before anything of the next file is judged.
 #[derive(Debug)]
@@ -308,6 +310,12 @@ impl<T> Store<T> {
     }
 }
 
+/// Whether the time of another attempt has come. One that lies further off than the longest pause
+/// was set by a clock that has gone back since: it has come too, or a node whose clock was ten
+/// years ahead for a moment would never make another file.
 pub(super) fn is_due(at: Option<Timestamp>, now: Timestamp) -> bool {
-    at.is_none_or(|at| at <= now)
+    at.is_none_or(|at| {
+        let wait_us = at.as_micros().saturating_sub(now.as_micros());
+        wait_us <= 0 || wait_us > RETRY_MAX_US
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use takt_protocol::words::Timestamp;
 
 use super::Store;
-use super::files::is_due;
+use super::files::{RETRY_MAX_US, is_due};
 use crate::disk::Disk;
 use crate::index::{Index, IndexError, SealedFileListing, Stamp};
 use crate::journal::Position;
@@ -15,7 +15,7 @@ use crate::runs::MaskedAddress;
 use crate::view::View;
 
 /// After how long an index that failed is made again, in microseconds.
-const RETRY_US: i64 = 60 * 1_000_000;
+const RETRY_US: i64 = RETRY_MAX_US;
 /// How many conflicts are listed at a time.
 const CHUNK: usize = 1_000;
 
