@@ -105,6 +105,19 @@ fn commits_with_good_checksums_are_read_or_refused() {
 }
 
 #[test]
+fn a_commit_that_was_exchanged_is_found_by_the_one_behind_it() {
+    let mut files = golden();
+    let file = files.values_mut().next().unwrap();
+    let first = u32::from_le_bytes(file[68..72].try_into().unwrap()) as usize * 4096;
+    let len = u32::from_le_bytes(file[first + 12..first + 16].try_into().unwrap()) as usize;
+    let salt = file[32..48].to_vec();
+    file[first + len - 1] ^= 1;
+    seal_commit(&mut file[first..first + len], &salt);
+    let why = "a commit does not continue the ones before it";
+    assert!(matches!(read(&files), Err(ReadError::Damaged { why: found, .. }) if found == why));
+}
+
+#[test]
 fn headers_with_good_checksums_are_read_or_refused() {
     let golden = golden();
     let mut dice = Dice(11);
