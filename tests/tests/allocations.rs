@@ -183,20 +183,20 @@ impl Broker {
             let frame = self.frame(records);
             let mut answer = Bytes::new();
             counts.push(measure(|| answer = self.publish(frame)).count_total);
-            self.all_visible(answer, records);
+            all_visible(answer, records);
         }
         counts.sort_unstable();
         counts
     }
+}
 
-    fn all_visible(&self, answer: Bytes, records: usize) {
-        let mut decoder = FrameDecoder::new();
-        decoder.push(answer);
-        let receipts = take_receipts(&decoder.next().unwrap().unwrap().body).unwrap();
-        assert_eq!(receipts.len(), 1);
-        assert_eq!(receipts[0].receipts().count(), records);
-        assert!(receipts[0].receipts().all(|receipt| receipt.verdict.is_visible()));
-    }
+fn all_visible(answer: Bytes, records: usize) {
+    let mut decoder = FrameDecoder::new();
+    decoder.push(answer);
+    let receipts = take_receipts(&decoder.next().unwrap().unwrap().body).unwrap();
+    assert_eq!(receipts.len(), 1);
+    assert_eq!(receipts[0].receipts().count(), records);
+    assert!(receipts[0].receipts().all(|receipt| receipt.verdict.is_visible()));
 }
 
 #[test]
