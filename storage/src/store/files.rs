@@ -129,14 +129,19 @@ impl<T> Store<T> {
 
     fn spare_work(&self, now: Timestamp) -> Option<Work> {
         let len_bytes = self.spare_len();
-        let ready = self.spares.iter().any(|spare| spare.len_bytes() >= len_bytes);
-        (!ready && is_due(self.files.retry_spare_at, now)).then(|| Work::Spare {
+        (!self.has_spare() && is_due(self.files.retry_spare_at, now)).then(|| Work::Spare {
             maker: self.journal.spare_maker(),
             disk: Arc::clone(&self.disk),
             len_bytes,
             // A file's run may become as long as the file: the full disk is found before that.
             margin_bytes: len_bytes.saturating_mul(1 + self.files.unwritten.len() as u64),
         })
+    }
+
+    /// Whether the next file is there.
+    fn has_spare(&self) -> bool {
+        let len_bytes = self.spare_len();
+        self.spares.iter().any(|spare| spare.len_bytes() >= len_bytes)
     }
 
     fn run_work(&self, now: Timestamp) -> Option<Work> {
@@ -171,7 +176,9 @@ impl<T> Store<T> {
                 self.add_spare(spare);
             }
             Done::Spare(Err(error)) => {
-                self.full |= is_full(&error);
+                // A dropped file may have become a spare meanwhile: then nothing else would be
+                // made, and nothing would ever say that there is room.
+                self.full |= is_full(&error) && !self.has_spare();
                 self.files.retry_spare_at = Some(retry_at);
             }
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),

@@ -117,7 +117,8 @@ impl World {
         let spread = self.plan.time * super::MAKE_PERCENT / 100;
         let burst = 1 + self.dice.below(2 * self.plan.batch_max as u64 + 20);
         let per_burst = self.plan.batch_max as u64 + 11;
-        let count = usize::try_from(burst).expect("some hundreds");
+        let all = if self.healed { u64::MAX } else { burst };
+        let count = usize::try_from(all).expect("64 bits");
         self.adapters[number].make(&self.plan, &mut self.history, count);
         let mean = (spread * per_burst / self.plan.events as u64).max(1);
         let wait = self.dice.below(2 * mean);

@@ -379,7 +379,10 @@ impl World {
             return self.crash(number, Fault::PowerCutInJob, true);
         }
         let done = job.run();
-        if let Some(up) = &mut node.up {
+        if let Some(error) = done.error() {
+            self.say(|| format!("{}: a job failed: {error}", self.nodes[number].name));
+        }
+        if let Some(up) = &mut self.nodes[number].up {
             up.writer.on_job_done(done, wall);
         }
         self.drive_node(number);

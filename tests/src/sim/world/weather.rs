@@ -149,7 +149,11 @@ impl World {
             self.mend_rot(node);
             self.nodes[node].ambush.clear();
         }
-        self.agenda.after(SECOND, Happening::Look);
+        for adapter in 0..self.adapters.len() {
+            // What is left to be made is made now.
+            self.agenda.after(SECOND, Happening::Make { adapter });
+        }
+        self.agenda.after(2 * SECOND, Happening::Look);
     }
 }
 
