@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use takt_storage::disk::{Disk, RealDisk};
 use takt_storage::journal::verify;
-use takt_storage::store::verify_runs;
+use takt_storage::store::{sealed_ends, verify_runs};
 
 use super::outcome::{Failure, Outcome, with_causes};
 use super::output::{Cell, Column, Output, Style, Table, Tone, count, json_line, size};
@@ -40,7 +40,9 @@ pub(super) fn run(args: &VerifyArgs, output: Output) -> Result<Outcome, Failure>
     let disk = RealDisk::open(&args.dir).map_err(|error| failed(&error))?;
     let _lock = disk.lock().map_err(|error| failed(&error).hint("stop the node first"))?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    let reports = verify(&disk).map_err(|error| failed(&with_causes(&error)))?;
+    // Where the journal's end is damaged, that is what will be reported.
+    let ends = sealed_ends(&disk).unwrap_or_default();
+    let reports = verify(&disk, &ends).map_err(|error| failed(&with_causes(&error)))?;
     let mut found: Vec<Found> = reports
         .into_iter()
         .map(|report| Found {

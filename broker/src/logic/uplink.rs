@@ -243,8 +243,8 @@ impl UplinkSession {
             let own = view.partitions(topic).into_iter().find(|partition| {
                 partition.id.origin == *view.node() && partition.id.number == end.partition
             });
-            let own = own
-                .ok_or_else(|| Unverified::Differs(format!("this node has no partition {id}")))?;
+            let own =
+                own.ok_or_else(|| Unverified::Differs(format!("this node has no partition {id}")))?;
             let next = match &end.end {
                 None => {
                     if own.start_batch.get() > 0 {

@@ -124,6 +124,15 @@ impl SimDisk {
         self.state().astray.is_some()
     }
 
+    /// Of a write that has gone astray: its file, and where in it the write was meant to go. `None`
+    /// where there is none, or its file has no name any more.
+    pub fn astray(&self) -> Option<(String, usize)> {
+        let state = self.state();
+        let astray = state.astray.as_ref()?;
+        let (name, _) = state.names.iter().find(|(_, inode)| **inode == astray.inode)?;
+        Some((name.clone(), astray.meant))
+    }
+
     /// Puts the write that went astray where it was meant to go, durably.
     pub fn put_right(&self) {
         let state = &mut *self.state();

@@ -4,7 +4,7 @@
 //! is rot, an error, never cut. All above it is tail: it ends at the first thing that does not
 //! belong.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::{
     commit::{CommitRef, Header, Mismatch},
@@ -204,6 +204,20 @@ impl Scan {
         let mut scan = Self { disk, files, snapshot, tail, others };
         scan.find_ends()?;
         Ok(scan)
+    }
+
+    /// Takes note of where files end, by their starts, as the entries that sealed them say. The
+    /// file behind one may be gone, and then only they know: damage is no end, and what a start has
+    /// copied away lies behind one.
+    pub fn know_ends(&mut self, ends: impl IntoIterator<Item = (Position, Position)>) {
+        let ends: BTreeMap<Position, Position> = ends.into_iter().collect();
+        // The last one ends where its commits do.
+        let sealed = self.files.len().saturating_sub(1);
+        for file in self.files[..sealed].iter_mut().filter(|file| !file.linked) {
+            if let Some(end) = ends.get(&file.preamble.start) {
+                file.end = *end;
+            }
+        }
     }
 
     /// Which journal.

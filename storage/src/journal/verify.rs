@@ -1,6 +1,6 @@
 //! Walks all files of a journal and says what is wrong with each: what `takt verify` prints.
 
-use std::{fmt, io, sync::Arc};
+use std::{collections::BTreeMap, fmt, io, sync::Arc};
 
 use super::{
     layout::{BLOCK, wide},
@@ -50,14 +50,21 @@ impl fmt::Display for FileDamage {
 }
 
 /// Reads all journal files, each up to its end, and reports on every one, oldest first. A file
-/// whose first block is damaged makes the others be checked one by one all the same.
+/// whose first block is damaged makes the others be checked one by one all the same. `ends` says
+/// where files end whose next one is gone, by their starts: [`crate::store::sealed_ends`].
 ///
 /// # Errors
 /// [`ScanError`] if the directory cannot be read as a journal for another reason than the damage
 /// of a preamble.
-pub fn verify(disk: &Arc<dyn Disk>) -> Result<Vec<FileReport>, ScanError> {
+pub fn verify(
+    disk: &Arc<dyn Disk>,
+    ends: &BTreeMap<Position, Position>,
+) -> Result<Vec<FileReport>, ScanError> {
     match Scan::open(Arc::clone(disk)) {
-        Ok(scan) => Ok((0..scan.files.len()).map(|index| check(&scan, index)).collect()),
+        Ok(mut scan) => {
+            scan.know_ends(ends.iter().map(|(start, end)| (*start, *end)));
+            Ok((0..scan.files.len()).map(|index| check(&scan, index)).collect())
+        }
         Err(ScanError::Preamble { .. }) => preambles(&**disk),
         Err(error) => Err(error),
     }

@@ -78,7 +78,7 @@ impl<T> Store<T> {
 
     fn recover(
         disk: Arc<dyn Disk>,
-        scan: Scan,
+        mut scan: Scan,
         options: StoreOptions,
         entropy: &mut dyn Entropy,
         now: Timestamp,
@@ -91,6 +91,7 @@ impl<T> Store<T> {
         }
         let AtEnd { files: manifest, all: ends, .. } = manifest_at_end(&scan, &state, at)?;
         check_files(&scan, &manifest)?;
+        scan.know_ends(ends.values().map(|file| (file.start, file.end)));
         let Loaded { readers, upto, rebuilt } =
             load_runs(&*disk, &scan, &mut state, &manifest, &ends)?;
         let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));

@@ -1,12 +1,13 @@
 //! Reads all runs and side files in full: what `takt verify` prints beside the journal's files.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::OpenError;
 use super::open::{AtEnd, check_files, manifest_at_end};
 use crate::disk::Disk;
 use crate::entry::SideFile;
-use crate::journal::Scan;
+use crate::journal::{Position, Scan};
 use crate::runs::{RunError, RunInfo, RunReader};
 use crate::state::State;
 use crate::view::{SideError, SideReader};
@@ -48,6 +49,19 @@ pub struct RunReport {
     pub info: KeptFile,
     /// What is wrong; `None` if it is whole.
     pub damage: Option<KeptDamage>,
+}
+
+/// Where the journal's files end, by their starts, as the manifest says: what
+/// [`crate::journal::verify`] needs where the file behind one was dropped.
+///
+/// # Errors
+/// [`OpenError`] where the journal's end cannot be read.
+pub fn sealed_ends(disk: &Arc<dyn Disk>) -> Result<BTreeMap<Position, Position>, OpenError> {
+    let scan = Scan::open(Arc::clone(disk))?;
+    let (snapshot, at) = scan.newest_snapshot();
+    let state = State::restore(snapshot, at, 1)?;
+    let AtEnd { all, .. } = manifest_at_end(&scan, &state, at)?;
+    Ok(all.values().map(|file| (file.start, file.end)).collect())
 }
 
 /// Reads every run and every side file that the manifest names, oldest first, and reports on each.

@@ -41,6 +41,8 @@ pub struct Life {
     pub attempts: u32,
     /// Not before this it connects again.
     pub retry_at: At,
+    /// Until then something that an earlier life sent may still arrive, and take the name over.
+    pub rivals_until: At,
 }
 
 /// An adapter.
@@ -64,6 +66,8 @@ pub struct Adapter {
     pub zombie: Option<Life>,
     /// The paused life goes on.
     pub zombie_is_awake: bool,
+    /// Until then something that an earlier life sent may still arrive.
+    pub rivals_until: At,
     builder: BatchBuilder,
     dice: Dice,
 }
@@ -93,6 +97,7 @@ impl Adapter {
             life: None,
             zombie: None,
             zombie_is_awake: false,
+            rivals_until: 0,
             builder: BatchBuilder::new(match number % 3 {
                 0 => Compression::None,
                 1 => Compression::Lz4,
@@ -158,6 +163,7 @@ impl Adapter {
             tempted: Vec::new(),
             attempts: 0,
             retry_at: 0,
+            rivals_until: self.rivals_until,
         }
     }
 
@@ -312,13 +318,13 @@ impl Adapter {
                 ProducerEvent::Stalled(_) => {}
                 ProducerEvent::BatchRefused { refusal, .. } => {
                     let what = format!("adapter {number}: a batch was refused: {refusal}");
-                    if !is_fence(refusal.code, life.superseded) {
+                    if !is_fence(refusal.code, life, now) {
                         history.violated("I9", what);
                     }
                 }
                 ProducerEvent::Interrupted(_) => turn = Turn::Leave,
                 ProducerEvent::Closed(refusal) => {
-                    if !is_fence(refusal.code, life.superseded) {
+                    if !is_fence(refusal.code, life, now) {
                         history.violated("I9", format!("adapter {number} was ended: {refusal}"));
                     }
                     for id in &life.tempted {
@@ -350,8 +356,9 @@ impl Adapter {
     }
 }
 
-fn is_fence(code: ErrorCode, superseded: bool) -> bool {
-    code == ErrorCode::Fenced && superseded
+/// Whether another life has taken the name over, and may have.
+fn is_fence(code: ErrorCode, life: &Life, now: At) -> bool {
+    code == ErrorCode::Fenced && (life.superseded || now < life.rivals_until)
 }
 
 fn settle(history: &mut History, receipt: &BatchReceipt, ids: &[IntentId], now: At) {

@@ -159,7 +159,9 @@ impl Consumer {
                 );
                 history.violated("I6", what);
             }
-            if offset.get() > 0 && at_most.is_none_or(|most| offset > most) && !self.is_trimmed() {
+            // What is held is not dropped, so nothing moves a cursor but its commits.
+            let held = self.hold && at_least.is_some();
+            if held && at_most.is_none_or(|most| offset > most) {
                 let what =
                     format!("{}: {partition} stands at {offset}, asked {at_most:?}", self.cursor);
                 history.violated("I6", what);
@@ -173,12 +175,6 @@ impl Consumer {
             let what = format!("{}: {partition} goes on at {offset}, not {next}", self.cursor);
             history.violated("I3", what);
         }
-    }
-
-    /// Where retention may have dropped what a cursor without a hold has not read, a life may begin
-    /// later than asked.
-    fn is_trimmed(&self) -> bool {
-        !self.hold
     }
 
     fn read(

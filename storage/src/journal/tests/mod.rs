@@ -5,6 +5,7 @@ mod damage;
 mod golden;
 mod running;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;

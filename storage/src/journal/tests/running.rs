@@ -34,7 +34,9 @@ fn everything_is_found_again_over_rolls_and_starts() {
         assert_eq!(journal.position().get(), expected);
         assert!(clean || journal.chain() != chain);
     }
-    assert!(verify(&arc(&disk)).unwrap().iter().all(|file| file.damage.is_none()));
+    assert!(
+        verify(&arc(&disk), &BTreeMap::new()).unwrap().iter().all(|file| file.damage.is_none())
+    );
     assert_eq!(scan(&disk).unwrap().1, written);
 }
 
@@ -144,5 +146,5 @@ fn a_real_directory() {
     let (journal, report) = scan.start(b"state", &sizes, &mut dice).unwrap();
     assert_eq!(report.copied_commits, 1);
     assert_eq!(journal.reader().read(Position::new(117), 900 << 10).unwrap().len(), 900 << 10);
-    assert!(verify(&disk).unwrap().iter().all(|file| file.damage.is_none()));
+    assert!(verify(&disk, &BTreeMap::new()).unwrap().iter().all(|file| file.damage.is_none()));
 }

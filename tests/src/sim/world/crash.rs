@@ -9,6 +9,8 @@ use crate::sim::faults::Fault;
 use crate::sim::net::Host;
 use crate::sim::node::{Running, SimNode, Started, Turned};
 
+/// For so long something that a life has sent may still arrive after its end.
+const RIVALS_FOR: u64 = 120 * SECOND;
 /// Ten years, in microseconds.
 const TEN_YEARS_US: i64 = 10 * 365 * 24 * 3_600 * 1_000_000;
 
@@ -223,6 +225,7 @@ impl World {
                 let adapter = self.some_adapter();
                 if let Some(Life { conn, .. }) = self.adapters[adapter].life.take() {
                     self.fired.count(fault);
+                    self.adapters[adapter].rivals_until = now + RIVALS_FOR;
                     self.give_up(conn);
                     let wait = self.dice.below(5 * SECOND);
                     self.agenda.after(wait, Happening::AdapterBegins { adapter });
@@ -271,6 +274,7 @@ impl World {
             return;
         }
         adapter.pause();
+        adapter.rivals_until = self.agenda.now() + RIVALS_FOR;
         self.users.insert(conn, (User::Zombie(number), self.adapters[number].node));
         self.fired.count(Fault::AdapterZombie);
         let takes_over = self.dice.below(2 * SECOND);

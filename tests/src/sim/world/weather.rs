@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use takt_storage::disk::Disk;
 use takt_storage::journal;
-use takt_storage::store::verify_runs;
+use takt_storage::store::{sealed_ends, verify_runs};
 
 use super::{Happening, Mend, World};
 use crate::sim::agenda::{MS, SECOND};
@@ -87,7 +87,6 @@ impl World {
     fn mend_rot(&mut self, number: usize) {
         let node = &self.nodes[number];
         let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
-        let astray = node.disk.is_astray();
         if let Some(turned) = node.turned.clone()
             && !turned.reported
             && node.disk.inode(&turned.file) == Some(turned.inode)
@@ -108,10 +107,16 @@ impl World {
             }
             files.clear();
         }
-        if astray && self.nodes[number].has_witness && !reports_damage(&disk) {
+        if let Some((file, at)) = self.nodes[number].disk.astray()
+            && self.nodes[number].has_witness
+            && !reports_damage(&disk)
+        {
             let name = &self.nodes[number].name;
-            self.history
-                .violated("I10", format!("{name}: a write that went astray is not reported"));
+            let what = format!(
+                "{name}: a write that went astray, meant for {at} of {file}, is not reported"
+            );
+            self.say(|| format!("{:?}", disk.list()));
+            self.history.violated("I10", what);
         }
         self.turn_back(number);
     }
@@ -159,7 +164,8 @@ impl World {
 
 /// Whether a look through the whole directory finds damage.
 fn reports_damage(disk: &Arc<dyn Disk>) -> bool {
-    let journal = journal::verify(disk);
+    let ends = sealed_ends(disk).unwrap_or_default();
+    let journal = journal::verify(disk, &ends);
     let damaged = journal.map_or(true, |files| files.iter().any(|file| file.damage.is_some()));
     damaged
         || verify_runs(disk).map_or(true, |files| files.iter().any(|file| file.damage.is_some()))
