@@ -1,5 +1,6 @@
 //! Living through many seeds: progress, and what it came to.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -48,12 +49,35 @@ struct Sum {
     reports: Vec<String>,
 }
 
+thread_local! {
+    /// The seed that this thread lives through.
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A panic is a find like any other: it says how to see it again.
+fn name_seed_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let seed = SEED.get();
+        eprintln!("seed {seed}: I1: a panic");
+        eprintln!("{}", replay(seed));
+        report(panic);
+    }));
+}
+
+fn replay(seed: u64) -> String {
+    format!(
+        "replay: cargo run --release -p takt-tests -- simulate --seeds 1 --from {seed} --verbose"
+    )
+}
+
 /// Lives through the seeds.
 ///
 /// # Panics
 /// If a thread of it panics.
 pub fn run(args: &Args) -> ExitCode {
     let (next, stop, sum) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Sum::default()));
+    name_seed_on_panic();
     let started = Instant::now();
     let until = args.minutes.map(|minutes| started + Duration::from_mins(minutes));
     std::thread::scope(|scope| {
@@ -66,6 +90,7 @@ pub fn run(args: &Args) -> ExitCode {
                         return;
                     }
                     let seed = args.from + number;
+                    SEED.set(seed);
                     let begun = cpu_time();
                     let outcome = live(seed, args.verbose);
                     let cpu = cpu_time().saturating_sub(begun);
@@ -113,10 +138,7 @@ impl Sum {
             self.reports.push(line);
         }
         if !outcome.violations.is_empty() {
-            eprintln!(
-                "replay: cargo run --release -p takt-tests -- simulate --seeds 1 --from {} --verbose",
-                outcome.seed
-            );
+            eprintln!("{}", replay(outcome.seed));
         }
     }
 

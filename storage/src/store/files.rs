@@ -105,6 +105,7 @@ impl<T> Store<T> {
         if self.files.job_out || self.failed {
             return None;
         }
+        self.see_room();
         self.seal_empty_files();
         if self.sides.take_retain_again() {
             self.retain(now);
@@ -219,7 +220,15 @@ impl<T> Store<T> {
 
     pub(super) fn add_spare(&mut self, spare: SpareFile) {
         self.spares.push(spare);
-        self.full = false;
+        self.see_room();
+    }
+
+    /// The disk is full no more as soon as the next file is there, however it came.
+    fn see_room(&mut self) {
+        if self.full && self.has_spare() {
+            self.full = false;
+            self.show_status();
+        }
     }
 
     /// Removes a dropped file, or makes a spare of it. What fails is done at the next start.

@@ -454,8 +454,14 @@ fn name_known(
 ) {
     let mut behind = false;
     unwritten.retain_mut(|file| {
-        let Some(known) = state.control.manifest.files.get(&file.work.file.start) else {
-            return true;
+        let manifest = &state.control.manifest;
+        let Some(known) = manifest.files.get(&file.work.file.start) else {
+            // One that was sealed and is not named was dropped for good; its file is just not gone.
+            let dropped = file.work.file.end <= manifest.runs_upto;
+            if dropped {
+                catalog.drop_file(file.work.file.start);
+            }
+            return !dropped;
         };
         let Some(info) = &known.run else {
             catalog.drop_file(known.start);

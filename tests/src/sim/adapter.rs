@@ -130,9 +130,14 @@ impl Adapter {
         self.left > 0
     }
 
-    /// How many events have no answer.
-    pub fn unanswered(&self) -> usize {
-        self.outbox.len() + self.left
+    /// What it still waits for.
+    pub fn unrest(&self) -> String {
+        let Self { name, outbox, left, .. } = self;
+        let session = self.life.as_ref().map(|life| {
+            let unsettled = life.session.unsettled().count();
+            (life.conn, life.session.can_submit(), unsettled, life.taken, life.ready.len())
+        });
+        format!("{name} has {} events without an answer, {left} to make: {session:?}", outbox.len())
     }
 
     /// Begins a life: the outbox is sent from its start. What has no key and was sent before is

@@ -379,11 +379,7 @@ impl World {
         }
         for adapter in &self.adapters {
             if !adapter.is_done() {
-                return format!(
-                    "{} has {} events without an answer",
-                    adapter.name(),
-                    adapter.unanswered()
-                );
+                return adapter.unrest();
             }
         }
         let ends = |node: &SimNode| {

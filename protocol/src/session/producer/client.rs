@@ -450,7 +450,9 @@ impl ProducerClient {
     fn refused(&mut self, now: Instant, error: proto::Error) -> Result<(), SessionError> {
         let batch = error.batch_sequence.map(Sequence::new);
         let refusal = Refusal::from(error);
-        if refusal.is_resend() {
+        // A full node may have no room for a new producer either: that answers no batch.
+        let opening = batch.is_none() && matches!(self.link, Link::Opening(_));
+        if refusal.is_resend() && !opening {
             let batch = batch.ok_or(SessionError::unexpected("an answer to no batch"))?;
             self.answer_due(batch)?;
             return self.rewind(now, batch, refusal);
