@@ -9,6 +9,8 @@ pub mod codes;
 pub mod event;
 pub mod hashing;
 pub mod limits;
+#[cfg(takt_planted)]
+pub mod planted;
 pub mod session;
 pub mod varint;
 pub mod wire;

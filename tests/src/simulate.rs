@@ -33,6 +33,10 @@ pub struct Args {
     /// Ends with one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Lives with a defect on purpose.
+    #[cfg(takt_planted)]
+    #[arg(long)]
+    planted: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +82,10 @@ fn replay(seed: u64) -> String {
 pub fn run(args: &Args) -> ExitCode {
     let (next, stop, sum) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Sum::default()));
     name_seed_on_panic();
+    #[cfg(takt_planted)]
+    if let Some(name) = &args.planted {
+        takt_protocol::planted::choose(name);
+    }
     let started = Instant::now();
     let until = args.minutes.map(|minutes| started + Duration::from_mins(minutes));
     std::thread::scope(|scope| {

@@ -269,6 +269,9 @@ impl UplinkSession {
                     let chain = view
                         .chain_at(own.slot, point.next_batch)
                         .map_err(|e| Unverified::Unread(format!("cannot read {id}: {e}")))?;
+                    #[cfg(takt_planted)]
+                    let chain = chain.or(takt_protocol::planted::is("divergence_taken_for_repeat")
+                        .then_some(point.chain));
                     if chain != Some(point.chain) {
                         let (here, there) = (own.end_batch, point.next_batch);
                         return Err(Unverified::Differs(format!(

@@ -226,6 +226,11 @@ impl SealedCommit {
         let written = self.file.written.swap(self.end().get(), Ordering::AcqRel);
         assert_eq!(written, self.position.get(), "commits are written one behind the other");
         let offset = self.file.offset(self.position);
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("failed_write_ignored") {
+            drop(self.file.file.write_at(offset, &self.bytes));
+            return Ok(());
+        }
         self.file.file.write_at(offset, &self.bytes).map_err(|source| {
             self.shared.poison();
             CommitError::Write { position: self.position, source }
@@ -239,6 +244,15 @@ impl SealedCommit {
     pub fn sync(&self) -> Result<(), CommitError> {
         if self.shared.is_poisoned() {
             return Err(CommitError::Poisoned);
+        }
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("no_sync") {
+            return Ok(());
+        }
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("failed_sync_retried") {
+            let again = self.file.file.sync_data().or_else(|_| self.file.file.sync_data());
+            return again.map_err(|source| CommitError::Sync { end: self.end(), source });
         }
         self.file.file.sync_data().map_err(|source| {
             self.shared.poison();

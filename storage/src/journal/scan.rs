@@ -441,6 +441,12 @@ fn read_tail(preamble: &Preamble, file: &JournalFile) -> io::Result<Tail> {
 
     let behind = look_behind(&mut walk, preamble, position, file.limit())?;
     let durable = witness.max(behind.witness);
+    #[cfg(takt_planted)]
+    let durable = if takt_protocol::planted::is("cut_at_any_damage") {
+        durable.min(position)
+    } else {
+        durable
+    };
     let at_boundary = durable == position || headers.iter().any(|h| h.position == durable);
     let rot = (durable > position || !at_boundary).then(|| {
         let position = position.min(durable);

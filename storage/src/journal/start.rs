@@ -152,6 +152,18 @@ impl Scan {
             remove_if_there(&*self.disk, stray).map_err(at("deleting strays"))?;
         }
         let cut = self.keep_cut();
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("tail_not_copied") {
+            self.tail.end = self.tail.synced_upto;
+        }
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("old_file_deleted_first") {
+            if self.last().preamble.start == self.tail.synced_upto {
+                let name = self.last().file.name();
+                remove_if_there(&*self.disk, &name).map_err(at("deleting what became empty"))?;
+                self.disk.sync_dir().map_err(at("deleting what became empty"))?;
+            }
+        }
         let (image, copied_commits) = self.image(snapshot, entropy).map_err(at("copying"))?;
         let (file, used_reserve) = self.place(&image, options)?;
 
@@ -194,6 +206,12 @@ impl Scan {
         entropy.fill(&mut salt);
         let identity =
             Identity { id: self.id(), incarnation: self.incarnation().next(), salt: Salt(salt) };
+        #[cfg(takt_planted)]
+        let identity = if takt_protocol::planted::is("incarnation_reused") {
+            last.preamble.identity
+        } else {
+            identity
+        };
         let previous = if last.preamble.start == start {
             last.preamble.previous
         } else {

@@ -194,6 +194,10 @@ impl Journal {
     /// Whether the last acknowledged commit still lacks its witness: a mark is due after a while
     /// of quiet and at a clean stop.
     pub fn needs_mark(&self) -> bool {
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("mark_omitted") {
+            return false;
+        }
         !self.witnessed && self.durable() == self.position
     }
 
@@ -266,9 +270,20 @@ impl Journal {
             snapshot,
         });
         spare.file.write_at(0, &bytes)?;
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("no_preamble_sync") {
+            let name = names::journal(self.position, self.identity.incarnation);
+            self.disk.rename(&spare.name, &name)?;
+            self.disk.sync_dir()?;
+            return Ok(Arc::new(JournalFile::new(&preamble, spare.file, spare.len_bytes)));
+        }
         spare.file.sync_all()?;
         let name = names::journal(self.position, self.identity.incarnation);
         self.disk.rename(&spare.name, &name)?;
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("no_directory_sync") {
+            return Ok(Arc::new(JournalFile::new(&preamble, spare.file, spare.len_bytes)));
+        }
         self.disk.sync_dir()?;
         Ok(Arc::new(JournalFile::new(&preamble, spare.file, spare.len_bytes)))
     }

@@ -125,6 +125,15 @@ impl State {
         let Some(producer) = self.producer(publication.topic, publication.producer) else {
             return Err(Refusal::new(ErrorCode::Fenced, "the producer was dropped; open it again"));
         };
+        #[cfg(takt_planted)]
+        let producer = &Producer {
+            epoch: if takt_protocol::planted::is("epoch_unchecked") {
+                publication.epoch
+            } else {
+                producer.epoch
+            },
+            ..producer.clone()
+        };
         if producer.epoch != publication.epoch {
             let detail = format!("epoch {} is open, not {}", producer.epoch, publication.epoch);
             return Err(Refusal::new(ErrorCode::Fenced, detail));
@@ -174,6 +183,10 @@ impl State {
                 offset = offset.advance(1);
                 for hash in record.dedup().iter().filter(|_| partition.settings.dedup) {
                     let known = Known::First { place, order_sequence };
+                    #[cfg(takt_planted)]
+                    if takt_protocol::planted::is("dedup_within_batch_forgotten") {
+                        continue;
+                    }
                     scratch.learn(LedgerEntry::new(*hash, record.digest64, known));
                 }
                 Verdict::Visible { order_sequence, restarted: false }
@@ -206,6 +219,9 @@ impl State {
         for (first, hash) in firsts.iter_mut().zip(record.dedup()) {
             for entry in self.tables.ledger.get(*hash).chain(scratch.get(*hash)) {
                 let same_content = entry.digest64() == record.digest64;
+                #[cfg(takt_planted)]
+                let same_content =
+                    same_content || takt_protocol::planted::is("conflict_taken_for_repeat");
                 match entry.known() {
                     Known::First { place, order_sequence } => {
                         *first = Some(place);
@@ -291,6 +307,14 @@ impl State {
 /// The receipt that the very same batch got, if it is among those kept.
 fn kept_receipt(producer: &Producer, batch: &Batch) -> Option<BatchReceipt> {
     let header = batch.header();
+    #[cfg(takt_planted)]
+    if takt_protocol::planted::is("sequence_reused_answered") {
+        let first = header.first_sequence;
+        let mut kept = producer.kept.iter();
+        return kept
+            .find(|kept| kept.receipt.first_sequence == first)
+            .map(|kept| kept.receipt.clone());
+    }
     let same = producer.kept.iter().find(|kept| {
         kept.receipt.first_sequence == header.first_sequence
             && kept.receipt.records == header.records

@@ -278,6 +278,12 @@ impl<T> Store<T> {
         let len_min = self.journal.spare_bytes_min(plan.snapshot.len());
         let Some(spare) = self.next_file(len_min)? else { return Ok(false) };
         let plan = self.roll.take().expect("it was there");
+        #[cfg(takt_planted)]
+        let plan = if takt_protocol::planted::is("snapshot_too_late") {
+            RollPlan { snapshot: self.state.snapshot(), ..plan }
+        } else {
+            plan
+        };
         let file = self.journal.roll(spare, &plan.snapshot)?;
         self.files.current = self.journal.position();
         self.leave(file, plan.frozen, plan.ends, self.journal.position());

@@ -170,6 +170,12 @@ impl<T> Store<T> {
         self.in_flight = true;
         let effects = std::mem::take(&mut self.effects);
         let news = News::of(effects, &self.state);
+        #[cfg(takt_planted)]
+        let news = if takt_protocol::planted::is("shown_before_sync") {
+            self.show_early(sealed.as_ref(), news)
+        } else {
+            news
+        };
         PendingCommit { sealed, answers: std::mem::take(&mut self.held), news }
     }
 
@@ -209,6 +215,15 @@ impl<T> Store<T> {
     /// never acknowledged. The next start may use the index of listings.
     pub fn close(mut self) {
         self.close_index();
+    }
+
+    #[cfg(takt_planted)]
+    fn show_early(&mut self, sealed: Option<&crate::journal::SealedCommit>, news: News) -> News {
+        if let Some(sealed) = sealed {
+            self.view.recent_mut().push(sealed.position(), sealed.bytes().clone());
+        }
+        self.publish(news);
+        News::default()
     }
 
     fn publish(&mut self, news: News) {

@@ -331,6 +331,9 @@ fn load_runs(
                 for key in keys {
                     state.tables.load_key(key);
                 }
+                #[cfg(takt_planted)]
+                let heads =
+                    if takt_protocol::planted::is("heads_forgotten") { Vec::new() } else { heads };
                 for head in heads {
                     state.tables.load_head(head);
                 }
@@ -403,6 +406,8 @@ impl<'a> Replay<'a> {
             let entry = Entry::decode(found.kind, &Bytes::copy_from_slice(found.bytes))?;
             let keys = self.keys_of(&entry)?;
             let keys = keys.then_some(&self.keys);
+            #[cfg(takt_planted)]
+            let keys = keys.filter(|_| !takt_protocol::planted::is("replayed_keys_forgotten"));
             self.state.apply(found.position, &entry, keys, &mut effects)?;
         }
         self.catalog.publish(effects.batches, effects.orders);

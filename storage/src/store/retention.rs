@@ -61,6 +61,10 @@ impl<T> Store<T> {
     }
 
     fn is_needed(&self, file: &SealedFile) -> bool {
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("uplink_hold_ignored") {
+            return false;
+        }
         file.slots.iter().any(|end| {
             let own = self.state.partition(end.slot).is_some_and(|found| found.mirror_of.is_none());
             let uplink = own
@@ -69,6 +73,9 @@ impl<T> Store<T> {
                 });
             let mut cursors = self.state.control.cursors.values().filter(|cursor| cursor.hold);
             let held = |next: &takt_protocol::words::Offset| *next < end.next_offset;
+            #[cfg(takt_planted)]
+            let mut cursors =
+                cursors.filter(|_| !takt_protocol::planted::is("cursor_hold_ignored"));
             uplink || cursors.any(|cursor| cursor.positions.get(&end.slot).is_some_and(held))
         })
     }

@@ -105,6 +105,16 @@ impl<T> Store<T> {
             self.push(entry, keys);
         }
         let answer = self.completed(&operation, answer);
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("ack_before_sync") {
+            return Ok(Staged::Answered(ticket, answer));
+        }
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("hub_ack_before_sync") {
+            if matches!(operation, Operation::Mirror { .. }) {
+                return Ok(Staged::Answered(ticket, answer));
+            }
+        }
         self.held.push((ticket, answer));
         Ok(Staged::Held)
     }

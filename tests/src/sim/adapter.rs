@@ -33,6 +33,8 @@ pub struct Life {
     ready: VecDeque<(PartitionNumber, Vec<IntentId>)>,
     /// How many of the outbox's first it has taken.
     taken: usize,
+    /// Its stream has been opened.
+    pub is_open: bool,
     /// It was taken over.
     pub superseded: bool,
     /// What it took up after that: once it is fenced, this must never be stored.
@@ -107,11 +109,6 @@ impl Adapter {
         }
     }
 
-    /// The name under which it publishes.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// What the node calls it, given its identity.
     ///
     /// # Panics
@@ -164,6 +161,7 @@ impl Adapter {
             in_flight: VecDeque::new(),
             ready: VecDeque::new(),
             taken: 0,
+            is_open: false,
             superseded: false,
             tempted: Vec::new(),
             attempts: 0,
@@ -309,7 +307,10 @@ impl Adapter {
         let mut turn = Turn::Goes;
         while let Some(event) = life.session.poll_event() {
             match event {
-                ProducerEvent::Opened { .. } => life.attempts = 0,
+                ProducerEvent::Opened { .. } => {
+                    life.attempts = 0;
+                    life.is_open = true;
+                }
                 ProducerEvent::Settled(receipt) => {
                     let (first, ids) = life.in_flight.pop_front().expect("it was submitted");
                     if (first, ids.len()) != (receipt.first_sequence, receipt.records) {

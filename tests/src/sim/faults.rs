@@ -53,6 +53,12 @@ kinds! {
         DiskSlow = "disk_slow",
         /// A bit of a file turns.
         Rot = "rot",
+        /// A bit turns in what was written last, and then the process dies.
+        RotAtEnd = "rot_at_end",
+        /// A plant is started from a copy of its disk that is older than what it has sent.
+        Restored = "restored",
+        /// A producer sends a sequence again with other content.
+        Forged = "forged",
         /// A commit's write lands elsewhere in its file.
         Misdirect = "misdirect",
         /// A node stops and starts.

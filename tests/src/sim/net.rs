@@ -133,6 +133,8 @@ pub struct Net {
     conns: BTreeMap<ConnId, [Side; 2]>,
     next: ConnId,
     blocked: BTreeSet<(Host, Host)>,
+    /// Nodes that nobody of their plant reaches.
+    isolated: BTreeSet<usize>,
     lan: Weather,
     wan: Weather,
     dice: Dice,
@@ -149,6 +151,7 @@ impl Net {
             conns: BTreeMap::new(),
             next: 0,
             blocked: BTreeSet::new(),
+            isolated: BTreeSet::new(),
             lan,
             wan,
             dice,
@@ -174,6 +177,15 @@ impl Net {
             self.blocked.insert((from, to));
         } else {
             self.blocked.remove(&(from, to));
+        }
+    }
+
+    /// Lets nobody of its plant reach a node, or lets them again. Other nodes do.
+    pub fn isolate(&mut self, node: usize, isolated: bool) {
+        if isolated {
+            self.isolated.insert(node);
+        } else {
+            self.isolated.remove(&node);
         }
     }
 
@@ -332,11 +344,21 @@ impl Net {
 
     fn passes(&mut self, conn: ConnId, from: End) -> bool {
         let sides = &self.conns[&conn];
-        if self.blocked.contains(&(sides[from].host, sides[1 - from].host)) {
+        let way = (sides[from].host, sides[1 - from].host);
+        if self.blocked.contains(&way) || self.is_isolated(way) {
             return false;
         }
         let weather = self.weather(conn);
         weather.loss == 0 || self.dice.below(1_000) >= weather.loss
+    }
+
+    fn is_isolated(&self, way: (Host, Host)) -> bool {
+        match way {
+            (Host::Near(_), Host::Node(node)) | (Host::Node(node), Host::Near(_)) => {
+                self.isolated.contains(&node)
+            }
+            (Host::Node(_), Host::Node(_)) | (Host::Near(_), Host::Near(_)) => false,
+        }
     }
 
     /// How long a sender waits for an answer.

@@ -93,6 +93,12 @@ pub struct SimNode {
     pub ambush: Vec<Fault>,
     /// A bit of its disk that turned and was not turned back.
     pub turned: Option<Turned>,
+    /// When a commit was last made durable.
+    pub last_commit: At,
+    /// An older copy of its disk.
+    pub backup: Option<SimDisk>,
+    /// Its own disk, while it runs on a copy.
+    pub original: Option<SimDisk>,
     /// How long a sync takes at least, in microseconds.
     pub sync_min: u64,
     /// It starts again after a stop.
@@ -153,6 +159,9 @@ impl SimNode {
             backoff: Backoff::new(Duration::from_secs(10)),
             ambush: Vec::new(),
             turned: None,
+            last_commit: 0,
+            backup: None,
+            original: None,
             sync_min: plan.sync_min,
             restarts: true,
             reads_fail: false,

@@ -2,6 +2,7 @@
 
 mod clients;
 mod crash;
+mod forger;
 mod serve;
 mod weather;
 
@@ -19,6 +20,7 @@ use super::net::{ConnId, End, Host, Net, NetEvent, NetNews};
 use super::node::SimNode;
 use super::plan::Plan;
 use crate::events::Dice;
+use forger::Forger;
 
 /// How long the world may take to come to rest once nothing goes wrong any more.
 const DRAIN_MAX: u64 = 10 * 60 * SECOND;
@@ -99,12 +101,33 @@ pub(crate) enum Happening {
 /// What lasts for a while.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mend {
-    Reads { node: usize },
-    Capacity { node: usize },
-    Sync { node: usize },
-    Clock { node: usize },
-    Rot { node: usize },
-    Way { from: Host, to: Host },
+    Reads {
+        node: usize,
+    },
+    Capacity {
+        node: usize,
+    },
+    Sync {
+        node: usize,
+    },
+    Clock {
+        node: usize,
+    },
+    Rot {
+        node: usize,
+    },
+    /// A plant goes on from a copy of its disk.
+    Swap {
+        node: usize,
+    },
+    /// And from its own disk again.
+    SwapBack {
+        node: usize,
+    },
+    Way {
+        from: Host,
+        to: Host,
+    },
     Noise,
 }
 
@@ -118,6 +141,8 @@ enum User {
     Adapter(usize),
     Zombie(usize),
     Consumer(usize),
+    /// Sends a sequence again with other content; by its producer's number.
+    Forger(usize),
     Hostile,
 }
 
@@ -135,6 +160,7 @@ pub struct World {
     net: Net,
     adapters: Vec<Adapter>,
     consumers: Vec<Consumer>,
+    forgers: std::collections::BTreeMap<usize, Forger>,
     topics: Vec<TopicName>,
     /// Who opened each connection, and to which node.
     users: std::collections::BTreeMap<ConnId, (User, usize)>,
@@ -192,6 +218,7 @@ impl World {
             net,
             adapters,
             consumers,
+            forgers: std::collections::BTreeMap::new(),
             topics,
             users: std::collections::BTreeMap::new(),
             samples: Vec::new(),
@@ -331,6 +358,7 @@ impl World {
             User::Adapter(adapter) => self.hear_adapter(adapter, conn, news, false),
             User::Zombie(adapter) => self.hear_adapter(adapter, conn, news, true),
             User::Consumer(consumer) => self.hear_consumer(consumer, conn, news),
+            User::Forger(producer) => self.hear_forger(producer, conn, news),
             User::Hostile => self.hear_hostile(conn, news),
         }
     }
@@ -350,9 +378,11 @@ impl World {
                 Identity::plant_node(&self.domain, name, "node").expect("a name")
             }
             User::Hostile => client_identity(&self.domain, &self.plan, node, "rogue"),
-            User::Served(_) | User::Adapter(_) | User::Zombie(_) | User::Consumer(_) => {
-                client_identity(&self.domain, &self.plan, node, "app")
-            }
+            User::Served(_)
+            | User::Adapter(_)
+            | User::Zombie(_)
+            | User::Forger(_)
+            | User::Consumer(_) => client_identity(&self.domain, &self.plan, node, "app"),
         }
     }
 

@@ -46,6 +46,7 @@ impl World {
 
     pub(super) fn drive_uplink(&mut self, plant: usize) {
         let (now, instant) = (self.agenda.now(), self.instant());
+        let lacks = self.impostor_lacks(plant);
         let node = &mut self.nodes[plant];
         let Some(conn) = node.uplink_conn else { return };
         let Some(up) = &mut node.up else { return };
@@ -59,6 +60,11 @@ impl World {
             while let Some(event) = session.poll_event() {
                 match event {
                     UplinkEvent::Up(ends) => {
+                        if let Some(partition) = &lacks {
+                            let what =
+                                format!("a restored plant goes on though it lacks {partition}");
+                            self.history.violated("I7", what);
+                        }
                         node.backoff.reset();
                         up.writer.hold_for_uplink(Some(ends));
                     }
@@ -93,7 +99,9 @@ impl World {
     fn uplink_ended(&mut self, plant: usize, end: &End) {
         let now = self.agenda.now();
         let fraction = self.dice.below(1_000) as f64 / 1_000.0;
-        if let End::Diverged(detail) = end {
+        if let End::Diverged(detail) = end
+            && self.nodes[plant].original.is_none()
+        {
             self.history
                 .violated("I7", format!("plant {plant} and the hub have diverged: {detail}"));
         }
@@ -152,7 +160,7 @@ impl World {
             NetNews::Opened => life.session.on_connected(instant),
             NetNews::Lost => {
                 life.session.on_disconnected(instant);
-                life.conn = None;
+                (life.conn, life.is_open) = (None, false);
                 if zombie {
                     // It would take the name over again: that is another story.
                     adapter.zombie = None;
@@ -215,7 +223,7 @@ impl World {
             if leave || turn == Turn::Leave {
                 self.net.close_loudly(now, conn, 0);
                 life.session.on_disconnected(instant);
-                life.conn = None;
+                (life.conn, life.is_open) = (None, false);
                 if zombie {
                     adapter.zombie = None;
                     return;

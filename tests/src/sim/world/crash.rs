@@ -9,6 +9,8 @@ use crate::sim::faults::Fault;
 use crate::sim::net::Host;
 use crate::sim::node::{Running, SimNode, Started, Turned};
 
+/// A block of a journal file.
+const BLOCK_BYTES: usize = 4_096;
 /// For so long something that a life has sent may still arrive after its end.
 const RIVALS_FOR: u64 = 120 * SECOND;
 /// Ten years, in microseconds.
@@ -203,6 +205,9 @@ impl World {
                 self.agenda.after(a_while, Happening::Mend(Mend::Sync { node: number }));
             }
             Fault::Rot => self.turn_bit(number),
+            Fault::RotAtEnd => self.turn_last_bit(number),
+            Fault::Restored => self.back_up(),
+            Fault::Forged => self.begin_forger(),
             Fault::Restart => {
                 if let Some(up) = &mut self.nodes[number].up {
                     up.stopping = true;
@@ -269,7 +274,9 @@ impl World {
     fn pause_adapter(&mut self) {
         let number = self.some_adapter();
         let adapter = &mut self.adapters[number];
-        let Some(conn) = adapter.life.as_ref().and_then(|life| life.conn) else { return };
+        // One whose stream is not open yet would take the name over when it wakes.
+        let life = adapter.life.as_ref().filter(|life| life.is_open);
+        let Some(conn) = life.and_then(|life| life.conn) else { return };
         if adapter.zombie.is_some() {
             return;
         }
@@ -311,6 +318,102 @@ impl World {
         self.fired.count(Fault::Rot);
         let wait = SECOND + self.dice.below(30 * SECOND);
         self.agenda.after(wait, Happening::Mend(Mend::Rot { node: number }));
+    }
+
+    /// A bit turns in one of the last two blocks that were written, after some quiet: what was
+    /// acknowledged last has its witness by then, so a start must miss it.
+    fn turn_last_bit(&mut self, number: usize) {
+        let now = self.agenda.now();
+        let node = &mut self.nodes[number];
+        let quiet = node.up.as_ref().is_some_and(|up| up.commit.is_none())
+            && now > node.last_commit + SECOND
+            && node.turned.is_none()
+            && !node.disk.is_astray();
+        let files = node.disk.list().unwrap_or_default();
+        let newest = files.iter().filter(|file| file.0.starts_with("journal-"));
+        let Some((file, _)) = newest.max_by_key(|file| file.0.clone()).filter(|_| quiet) else {
+            return;
+        };
+        let content = node.disk.content(file).expect("it was listed");
+        let blocks = content.chunks(BLOCK_BYTES);
+        let last = blocks.enumerate().filter(|(_, block)| block.iter().any(|byte| *byte != 0));
+        let last = last.last().map_or(0, |(number, _)| number);
+        let block = last.saturating_sub(usize::from(self.dice.below(2) == 0));
+        let bit = (block * BLOCK_BYTES * 8) as u64 + self.dice.below(BLOCK_BYTES as u64 * 8);
+        let inode = node.disk.inode(file).expect("it was listed");
+        node.disk.flip_bit(file, bit);
+        node.turned = Some(Turned { file: file.clone(), bit, inode, reported: false });
+        self.fired.count(Fault::RotAtEnd);
+        self.crash(number, Fault::Kill, false);
+        let wait = 30 * SECOND;
+        self.agenda.after(wait, Happening::Mend(Mend::Rot { node: number }));
+    }
+
+    /// Somebody copies the disk of a plant. Some time later the plant is started from that copy.
+    fn back_up(&mut self) {
+        let number = self.dice.below(self.plan.plants as u64) as usize;
+        let wait = 5 * SECOND + self.dice.below(30 * SECOND);
+        let node = &mut self.nodes[number];
+        let sound = node.turned.is_none() && !node.disk.is_astray() && !node.full;
+        if node.backup.is_none() && node.original.is_none() && sound {
+            let backup = node.disk.crash_image(&mut |_| true);
+            backup.fail_reads(false);
+            node.backup = Some(backup);
+            self.agenda.after(wait, Happening::Mend(Mend::Swap { node: number }));
+        }
+    }
+
+    /// A plant goes on from a copy of its disk. Nobody of the plant reaches it, or what it
+    /// acknowledges would be lost with the copy.
+    pub(super) fn swap(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let Some(backup) = node.backup.take() else { return };
+        let sound = node.turned.is_none() && !node.disk.is_astray() && !node.full;
+        if self.healed || !sound || node.reads_fail || node.up.is_none() {
+            return;
+        }
+        self.net.isolate(number, true);
+        self.crash(number, Fault::Kill, false);
+        let node = &mut self.nodes[number];
+        node.original = Some(std::mem::replace(&mut node.disk, backup));
+        self.fired.count(Fault::Restored);
+        self.agenda.after(40 * SECOND, Happening::Mend(Mend::SwapBack { node: number }));
+    }
+
+    /// The operator brings the plant's own disk back.
+    pub(super) fn swap_back(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        node.backup = None;
+        let Some(original) = node.original.take() else { return };
+        node.turned = None;
+        self.crash(number, Fault::Kill, false);
+        let node = &mut self.nodes[number];
+        node.disk = original;
+        node.disk.fail_reads(false);
+        node.disk.set_capacity(None);
+        node.ambush.clear();
+        (node.reads_fail, node.full, node.failing) = (false, false, false);
+        self.net.isolate(number, false);
+        if self.nodes[number].up.is_none() {
+            self.agenda.after(SECOND, Happening::Start { node: number });
+        }
+    }
+
+    /// Whether some plant runs on a copy of its disk.
+    pub(super) fn has_impostor(&self) -> bool {
+        self.nodes.iter().any(|node| node.original.is_some())
+    }
+
+    /// A partition of which the hub holds more than a plant that runs on a copy.
+    pub(super) fn impostor_lacks(&self, number: usize) -> Option<String> {
+        let node = &self.nodes[number];
+        node.original.as_ref()?;
+        let hub = self.nodes[self.plan.plants].up.as_ref()?.writer.view().all_partitions();
+        let own = node.up.as_ref()?.writer.view().all_partitions();
+        own.iter().find_map(|own| {
+            let mirror = hub.iter().find(|mirror| mirror.id == own.id)?;
+            (mirror.end_batch > own.end_batch).then(|| own.id.to_string())
+        })
     }
 
     fn some_node(&mut self) -> usize {

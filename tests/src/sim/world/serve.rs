@@ -280,7 +280,9 @@ impl World {
                 }
                 *link = Some(origin);
             }
-            SessionEvent::LinkRefused(refusal) if refusal.code == ErrorCode::Diverged => {
+            SessionEvent::LinkRefused(refusal)
+                if refusal.code == ErrorCode::Diverged && !self.has_impostor() =>
+            {
                 self.history.violated("I7", format!("a link has diverged: {refusal}"));
             }
             SessionEvent::ReadFailed { detail, .. } => {
@@ -360,6 +362,7 @@ impl World {
         let result = commit.write_and_sync();
         let node = &mut self.nodes[number];
         node.has_witness |= was_astray && result.is_ok() && commit.len_bytes() > 0;
+        node.last_commit = self.agenda.now();
         let up = node.up.as_mut().expect("it is up");
         up.writer.on_synced(commit, result, instant);
         self.drive_node(number);

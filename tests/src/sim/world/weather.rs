@@ -74,6 +74,8 @@ impl World {
             Mend::Sync { node } => self.nodes[node].sync_min = self.plan.sync_min,
             Mend::Clock { node } => self.nodes[node].stop_clock(self.agenda.now(), false),
             Mend::Rot { node } => self.mend_rot(node),
+            Mend::Swap { node } => self.swap(node),
+            Mend::SwapBack { node } => self.swap_back(node),
             Mend::Way { from, to } => self.net.block(from, to, false),
             Mend::Noise => {
                 self.net.set_wan(self.plan.wan);
@@ -151,6 +153,7 @@ impl World {
             self.mend(Mend::Capacity { node });
             self.mend(Mend::Sync { node });
             self.mend(Mend::Clock { node });
+            self.swap_back(node);
             self.mend_rot(node);
             self.nodes[node].ambush.clear();
         }

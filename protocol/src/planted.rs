@@ -1,0 +1,65 @@
+//! Defects on purpose, to see that the tests would catch them. They are there only under
+//! `--cfg takt_planted`; one of them is chosen when a program begins, and lines like
+//!
+//! ```text
+//! #[cfg(takt_planted)]
+//! if takt_protocol::planted::is("epoch_unchecked") {
+//!     ..
+//! }
+//! ```
+//!
+//! do what it says. `.ci/planted` shows that a release without these lines is the same, bit by bit.
+
+use std::sync::OnceLock;
+
+/// Every defect, and what is wrong with it.
+pub const ALL: &[(&str, &str)] = &[
+    ("ack_before_sync", "an answer leaves before the sync of its commit (the shape of etcd 14370)"),
+    ("hub_ack_before_sync", "the hub acknowledges a mirrored batch before its sync"),
+    ("no_sync", "a commit is written and never synced"),
+    ("failed_sync_retried", "a sync that failed is tried again, and believed"),
+    ("failed_write_ignored", "a commit whose write failed is acknowledged"),
+    ("no_directory_sync", "the name of the next file is not made durable"),
+    ("no_preamble_sync", "the next file gets its name before its preamble is durable"),
+    ("cut_at_any_damage", "the log ends at any bad checksum (the shape of NATS 7549)"),
+    ("mark_omitted", "an idle node writes no mark"),
+    (
+        "tail_not_copied",
+        "a start forgets what was valid above the proved position: offsets are used again",
+    ),
+    (
+        "old_file_deleted_first",
+        "a start deletes what it replaces before its own file is durable (the shape of redb 1290)",
+    ),
+    ("incarnation_reused", "a start goes on under the incarnation and salt of the one before"),
+    ("stale_commit_accepted", "a commit counts wherever it lies, as in a recycled file"),
+    ("snapshot_too_late", "a file's snapshot is taken after something of it was judged"),
+    ("run_keys_forgotten", "a run lacks keys of its file"),
+    ("replayed_keys_forgotten", "a start does not learn the keys behind the runs"),
+    ("heads_forgotten", "a start does not load where orders stand"),
+    ("epoch_unchecked", "a batch of an old epoch is judged (the shape of KIP-890)"),
+    ("sequence_reused_answered", "a used sequence with other content is answered as a repeat"),
+    ("conflict_taken_for_repeat", "other content under a known key is answered as a repeat"),
+    ("dedup_within_batch_forgotten", "a key that stands twice in a batch counts twice"),
+    ("divergence_taken_for_repeat", "a plant whose log is not the hub's goes on as if it were"),
+    ("uplink_hold_ignored", "retention drops what the hub does not have"),
+    ("cursor_hold_ignored", "retention drops what a cursor with a hold has not read"),
+    ("shown_before_sync", "readers see a commit before its sync"),
+];
+
+static CHOSEN: OnceLock<String> = OnceLock::new();
+
+/// Chooses a defect for as long as the program runs.
+///
+/// # Panics
+/// If there is no such defect, or one was chosen already.
+pub fn choose(name: &str) {
+    assert!(ALL.iter().any(|(known, _)| *known == name), "there is no defect {name}");
+    CHOSEN.set(name.to_owned()).expect("one defect is chosen once");
+}
+
+/// Whether this defect was chosen.
+pub fn is(name: &str) -> bool {
+    debug_assert!(ALL.iter().any(|(known, _)| *known == name), "there is no defect {name}");
+    CHOSEN.get().is_some_and(|chosen| chosen == name)
+}
