@@ -4,11 +4,14 @@
 //! Every wait is bounded by [`DEADLINE`] and ends as soon as what it waits for is there. Sites do
 //! not meet: each has its directory and its ports, each test process its loopback address.
 
+pub mod account;
 pub mod check;
 pub mod driver;
 pub mod events;
 pub mod flood;
 pub mod golden;
+pub mod kills;
+pub mod outbox;
 pub mod process;
 pub mod raw;
 pub mod room;

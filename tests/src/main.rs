@@ -1,4 +1,4 @@
-//! `takt-tests simulate`: lives through seeds of the simulated world and says what it found.
+//! `takt-tests`: what runs for as long as it is told to, and says what it found.
 
 use std::process::ExitCode;
 
@@ -15,10 +15,13 @@ struct Args {
 enum Command {
     /// Lives through seeds of the simulated world.
     Simulate(takt_tests::simulate::Args),
+    /// Kills a node at random instants under load.
+    Kills(takt_tests::kills::Args),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Simulate(args) => takt_tests::simulate::run(&args),
+        Command::Kills(args) => takt_tests::kills::run(&args),
     }
 }
