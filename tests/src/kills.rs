@@ -77,11 +77,11 @@ pub fn run(args: &Args) -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let started = Instant::now();
     let report = runtime.block_on(kill(args.count, args.seed));
-    let seconds = started.elapsed().as_secs_f64();
     for violation in &report.violations {
         println!("{violation}");
     }
-    let per_kill = seconds / report.kills.max(1) as f64;
+    let kills = u32::try_from(report.kills.max(1)).unwrap_or(u32::MAX);
+    let per_kill = (started.elapsed() / kills).as_secs_f64();
     if args.json {
         let line = serde_json::json!({
             "kills": report.kills,

@@ -17,11 +17,14 @@ enum Command {
     Simulate(takt_tests::simulate::Args),
     /// Kills a node at random instants under load.
     Kills(takt_tests::kills::Args),
+    /// Puts a fault into each system call of a node's scripted life.
+    Faults(takt_tests::faults::Args),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Simulate(args) => takt_tests::simulate::run(&args),
+        Command::Faults(args) => takt_tests::faults::run(&args),
         Command::Kills(args) => takt_tests::kills::run(&args),
     }
 }

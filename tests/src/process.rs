@@ -17,12 +17,20 @@ use crate::{DEADLINE, within};
 /// # Panics
 /// If it is not there.
 pub fn binary() -> PathBuf {
+    beside("takt-test-node")
+}
+
+/// A binary of this package, beside the test or the program that asks.
+///
+/// # Panics
+/// If it is not there.
+pub fn beside(name: &str) -> PathBuf {
     let mut dir = std::env::current_exe().expect("a program has a path");
     dir.pop();
     if dir.ends_with("deps") {
         dir.pop();
     }
-    let path = dir.join("takt-test-node");
+    let path = dir.join(name);
     assert!(path.is_file(), "{} is not built", path.display());
     path
 }
