@@ -21,6 +21,9 @@ use crate::strace::{self, Effect, Ended, Fault, Scope};
 /// After so many faults a new directory is begun, so that old files are few.
 const PER_DIRECTORY: u32 = 40;
 
+/// How a shell and the dynamic loader say that a program cannot be loaded.
+const NOT_LOADED: u8 = 127;
+
 /// The calls in which each effect is put, and whose.
 const KILLS: &[&str] = &[
     "openat",
@@ -265,6 +268,10 @@ fn judge(fault: &Fault, ended: &Ended) -> Vec<String> {
     let expected: &[Option<u8>] = match (ended.hit, fault.effect, fault.scope, fault.call) {
         (false, ..) => &[Some(ENDED)],
         (true, Effect::Kill, ..) => &[None],
+        // It was a call of the dynamic loader, before anything of the node.
+        (true, Effect::Eio | Effect::Enospc, Scope::All, _) if ended.code == Some(NOT_LOADED) => {
+            &[Some(NOT_LOADED)]
+        }
         // A commit that is not known to be on the disk ends the node, whatever the error.
         (true, _, Scope::Thread("takt-sync"), _) => &[Some(FAILED)],
         // Anywhere else it may be done again or done without; at a start it is told.

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod check;
+pub mod cuts;
 pub mod driver;
 pub mod events;
 pub mod faults;
@@ -13,6 +14,7 @@ pub mod flood;
 pub mod golden;
 pub mod kills;
 pub mod outbox;
+pub mod power;
 pub mod process;
 pub mod raw;
 pub mod room;

@@ -17,6 +17,8 @@ enum Command {
     Simulate(takt_tests::simulate::Args),
     /// Kills a node at random instants under load.
     Kills(takt_tests::kills::Args),
+    /// Cuts the power of a node's disk under load.
+    Cuts(takt_tests::cuts::Args),
     /// Puts a fault into each system call of a node's scripted life.
     Faults(takt_tests::faults::Args),
 }
@@ -24,6 +26,7 @@ enum Command {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Simulate(args) => takt_tests::simulate::run(&args),
+        Command::Cuts(args) => takt_tests::cuts::run(&args),
         Command::Faults(args) => takt_tests::faults::run(&args),
         Command::Kills(args) => takt_tests::kills::run(&args),
     }
