@@ -153,8 +153,11 @@ async fn one_disk(upto: u64, dice: &mut Dice, report: &mut Report) -> io::Result
             report.cuts_starting += 1;
         } else {
             let before = acknowledged();
-            let alive = async || if acknowledged() > before { Ok(()) } else { Err("nothing") };
-            eventually("a receipt after a start", alive).await;
+            eventually("a receipt after a start", async || {
+                node.assert_running();
+                if acknowledged() > before { Ok(()) } else { Err("nothing") }
+            })
+            .await;
             tokio::time::sleep(Duration::from_millis(dice.below(LIFE_MS_MAX))).await;
         }
         disk.cut()?;
