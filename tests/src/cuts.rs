@@ -147,7 +147,7 @@ async fn one_disk(upto: u64, dice: &mut Dice, report: &mut Report) -> io::Result
     let outboxes = [outbox("press", 20), outbox("saw", 1), outbox("drill", 7)];
     let acknowledged = || outboxes.iter().map(Outbox::acknowledged).sum::<u64>();
     loop {
-        let canary = Canary::write(&disk.home())?;
+        let canary = Canary::write(&disk.home(), dice.next_u64())?;
         if dice.below(4) == 0 {
             tokio::time::sleep(Duration::from_millis(dice.below(BIRTH_MS_MAX))).await;
             report.cuts_starting += 1;
@@ -196,35 +196,31 @@ async fn stored(client: &Client) -> Vec<Stored> {
     read_all(client, TOPIC, None).await.iter().map(Stored::from).collect()
 }
 
-/// Two files beside the node's, of which one is synced.
-struct Canary;
+/// Two files beside the node's, of which one is synced. They are new each time: nothing old can
+/// stand for them, and ext4 writes out a file that takes the place of an older one.
+struct Canary {
+    synced: String,
+    unsynced: String,
+}
 
 impl Canary {
-    const SYNCED: &str = "canary-synced";
-    const UNSYNCED: &str = "canary-unsynced";
     const CONTENT: &[u8] = b"alive";
 
-    fn write(home: &Path) -> io::Result<Self> {
-        for name in [Self::SYNCED, Self::UNSYNCED] {
-            let path = home.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path)?;
-            }
-        }
-        // That they are gone is durable before they are there again.
+    fn write(home: &Path, number: u64) -> io::Result<Self> {
+        let [synced, unsynced] =
+            ["synced", "unsynced"].map(|kind| format!("canary-{kind}-{number:016x}"));
+        let mut file = std::fs::File::create(home.join(&synced))?;
+        file.write_all(Self::CONTENT)?;
+        file.sync_all()?;
         std::fs::File::open(home)?.sync_all()?;
-        let mut synced = std::fs::File::create(home.join(Self::SYNCED))?;
-        synced.write_all(Self::CONTENT)?;
-        synced.sync_all()?;
-        std::fs::File::open(home)?.sync_all()?;
-        std::fs::write(home.join(Self::UNSYNCED), Self::CONTENT)?;
-        Ok(Self)
+        std::fs::write(home.join(&unsynced), Self::CONTENT)?;
+        Ok(Self { synced, unsynced })
     }
 
     /// The content of the one that was not synced is gone (its name may be there, by the journal
     /// of the file system); that of the other is there.
     fn is_lost_and_kept(&self, home: &Path) -> (bool, bool) {
         let read = |name| std::fs::read(home.join(name)).unwrap_or_default();
-        (read(Self::UNSYNCED) != Self::CONTENT, read(Self::SYNCED) == Self::CONTENT)
+        (read(&self.unsynced) != Self::CONTENT, read(&self.synced) == Self::CONTENT)
     }
 }

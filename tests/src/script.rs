@@ -10,6 +10,7 @@ use std::time::Duration;
 use takt_broker::node::{Node, NodeOptions};
 use takt_client::admin::CursorTo;
 use takt_client::{Producer, TopicName};
+use takt_storage::entry::TopicSettings;
 use takt_storage::journal::JournalOptions;
 
 use crate::account::made;
@@ -53,7 +54,7 @@ pub fn options(dir: &Path) -> NodeOptions {
         mark_after: Duration::from_millis(5),
         retention_bytes: 512 << 10,
         keys_max: 100_000,
-        topics: vec![(TopicName::new(TOPIC).expect("a name"), Default::default())],
+        topics: vec![(TopicName::new(TOPIC).expect("a name"), TopicSettings::default())],
         ..options
     }
 }

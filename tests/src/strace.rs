@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -130,7 +130,8 @@ pub fn run(program: &Path, args: &[&str], fault: &Fault, scratch: &Path) -> io::
         && out.read_line(&mut said)? > 0
         && let Some(stdin) = &mut stdin
     {
-        attached = Some(attach(&mut child, name, stdin, tracer(fault, &log))?);
+        attached = Some(attach(child.id(), name, fault, &log)?);
+        stdin.write_all(b"go\n")?;
     }
     let (code, hung) = wait(&mut child)?;
     if let Some(mut tracer) = attached {
@@ -144,31 +145,26 @@ pub fn run(program: &Path, args: &[&str], fault: &Fault, scratch: &Path) -> io::
     Ok(Ended { hit, code, hung, out: said, err })
 }
 
-/// Follows one thread of a process that stands still, and lets it go on.
-fn attach(
-    child: &mut Child,
-    thread: &str,
-    stdin: &mut ChildStdin,
-    mut tracer: Command,
-) -> io::Result<Child> {
-    let task = find_thread(child, thread)?;
-    tracer.arg("-p").arg(task).stderr(Stdio::piped());
+/// Puts the fault into a thread of a process that runs; counted from now on. What is returned ends
+/// with that thread.
+///
+/// # Errors
+/// Where there is no such thread, or `strace` may not follow it.
+pub fn attach(process: u32, thread: &str, fault: &Fault, log: &Path) -> io::Result<Child> {
+    let mut tracer = tracer(fault, log);
+    tracer.arg("-p").arg(find_thread(process, thread)?).stderr(Stdio::piped());
     let mut tracing = tracer.spawn()?;
     let mut line = String::new();
     let errors = tracing.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
     BufReader::new(errors).read_line(&mut line)?;
-    if !line.contains("attached") {
-        return Err(io::Error::other(line));
-    }
-    stdin.write_all(b"go\n")?;
-    Ok(tracing)
+    if line.contains("attached") { Ok(tracing) } else { Err(io::Error::other(line)) }
 }
 
 /// The number of a thread. It gives itself its name when it first runs.
-fn find_thread(child: &mut Child, name: &str) -> io::Result<OsString> {
+fn find_thread(process: u32, name: &str) -> io::Result<OsString> {
     let until = Instant::now() + END_MAX;
-    while child.try_wait()?.is_none() && Instant::now() < until {
-        for task in std::fs::read_dir(format!("/proc/{}/task", child.id()))? {
+    while Instant::now() < until {
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
             let task = task?;
             // Other threads come and go.
             let comm = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
