@@ -4,17 +4,25 @@
 //! Every wait is bounded by [`DEADLINE`] and ends as soon as what it waits for is there. Sites do
 //! not meet: each has its directory and its ports, each test process its loopback address.
 
+pub mod account;
 pub mod check;
+pub mod cuts;
 pub mod driver;
 pub mod events;
+pub mod faults;
 pub mod flood;
 pub mod golden;
+pub mod kills;
+pub mod outbox;
+pub mod power;
 pub mod process;
 pub mod raw;
 pub mod room;
+pub mod script;
 pub mod sim;
 pub mod simulate;
 pub mod site;
+pub mod strace;
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -17,12 +17,20 @@ use crate::{DEADLINE, within};
 /// # Panics
 /// If it is not there.
 pub fn binary() -> PathBuf {
+    beside("takt-test-node")
+}
+
+/// A binary of this package, beside the test or the program that asks.
+///
+/// # Panics
+/// If it is not there.
+pub fn beside(name: &str) -> PathBuf {
     let mut dir = std::env::current_exe().expect("a program has a path");
     dir.pop();
     if dir.ends_with("deps") {
         dir.pop();
     }
-    let path = dir.join("takt-test-node");
+    let path = dir.join(name);
     assert!(path.is_file(), "{} is not built", path.display());
     path
 }
@@ -125,11 +133,19 @@ impl Process {
     /// # Panics
     /// If it has ended by itself: with what it said.
     pub fn kill(&mut self) {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            panic!("it has ended with {status} before it was killed; it said\n{}", self.log());
-        }
+        self.assert_running();
         self.child.kill().expect("a process of ours can be killed");
         self.child.wait().expect("a process of ours can be waited for");
+    }
+
+    /// It has not ended by itself.
+    ///
+    /// # Panics
+    /// If it has: with what it said.
+    pub fn assert_running(&mut self) {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            panic!("it has ended by itself with {status}; it said\n{}", self.log());
+        }
     }
 
     /// Asks it to end by SIGTERM, and waits until it has.
