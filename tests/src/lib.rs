@@ -5,10 +5,12 @@
 //! not meet: each has its directory and its ports, each test process its loopback address.
 
 pub mod check;
+pub mod compare;
 pub mod driver;
 pub mod events;
 pub mod flood;
 pub mod golden;
+pub mod images;
 pub mod process;
 pub mod raw;
 pub mod room;

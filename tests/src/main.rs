@@ -1,8 +1,9 @@
-//! `takt-tests simulate`: lives through seeds of the simulated world and says what it found.
+//! Tests that run for as long as they are told to, and say what they found.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use takt_tests::{images, simulate};
 
 #[derive(Debug, Parser)]
 #[command(name = "takt-tests", about = "Tests of Takt that run for as long as they are told to")]
@@ -14,11 +15,14 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Lives through seeds of the simulated world.
-    Simulate(takt_tests::simulate::Args),
+    Simulate(simulate::Args),
+    /// Opens all that a power cut can leave of a recorded run.
+    Images(images::run::Args),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Simulate(args) => takt_tests::simulate::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Images(args) => images::run::run(&args),
     }
 }

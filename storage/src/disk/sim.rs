@@ -173,6 +173,11 @@ impl SimDisk {
         self.state().names.get(name).copied()
     }
 
+    /// The names of all files, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.state().names.keys().cloned().collect()
+    }
+
     /// All files as readers see them.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.state();
