@@ -18,11 +18,17 @@ enum Command {
     Simulate(simulate::Args),
     /// Opens all that a power cut can leave of a recorded run.
     Images(images::run::Args),
+    /// The same for every short sequence of operations.
+    Scope(images::scope::Args),
+    /// Fails every call of a run to the disk, once.
+    Errors(images::errors::Args),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Simulate(args) => simulate::run(&args),
         Command::Images(args) => images::run::run(&args),
+        Command::Scope(args) => images::scope::run(&args),
+        Command::Errors(args) => images::errors::run(&args),
     }
 }

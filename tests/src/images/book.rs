@@ -14,8 +14,6 @@ pub struct Sent {
     pub at: u64,
     /// In which topic.
     pub topic: String,
-    /// By whom: identity and name.
-    pub producer: String,
     /// The sequence of its first event.
     pub first: u64,
     /// Its events.
@@ -57,6 +55,8 @@ pub struct Book {
     pub mirrored: Vec<Asked<u64>>,
     /// Where partitions began.
     pub seen: Vec<Seen>,
+    /// The last step did not end: nobody has looked behind what it may have trimmed.
+    pub unseen: bool,
 }
 
 /// What a book says must be, and may be, at a moment.
@@ -81,6 +81,7 @@ impl Book {
         let partitions = view.all_partitions().into_iter();
         let starts = partitions.map(|found| (found.id.to_string(), found.start.get())).collect();
         self.seen.push(Seen { at, starts });
+        self.unseen = false;
     }
 
     /// The book at a moment.
@@ -118,6 +119,9 @@ impl<'a> Page<'a> {
     /// How far a partition may have been trimmed: to where it was seen to begin next.
     pub fn start_max(&self, partition: &str) -> u64 {
         let next = self.book.seen.iter().find(|seen| seen.at >= self.at);
+        if next.is_none() && self.book.unseen {
+            return u64::MAX;
+        }
         let seen = next.or(self.book.seen.last());
         seen.and_then(|seen| seen.starts.get(partition)).copied().unwrap_or(0)
     }

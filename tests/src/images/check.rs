@@ -7,11 +7,12 @@ use takt_protocol::batch::Verdict;
 use takt_reader::{Contents, Partition, Record};
 
 use super::book::{Page, Sent};
-use super::player::{NODE, ORIGIN, PRODUCER, TOPICS, origin};
+use super::player::{NODE, ORIGIN, PRODUCER, TOPICS, origin, producer};
 use super::{Violation, ensure};
 
-/// The batches of a topic that may be there, by the sequence of their first event.
-type BySequence<'a> = BTreeMap<u64, &'a Sent>;
+/// The events of a topic that may be there, by their sequences: behind a failure another one may
+/// have been sent under the same.
+type BySequence<'a> = BTreeMap<u64, Vec<&'a Event>>;
 
 /// Checks all that the invariants say of one node's directory.
 ///
@@ -26,8 +27,7 @@ pub(super) fn check(page: Page<'_>, contents: &Contents<'_>) -> Result<(), Viola
         })?;
     }
     for topic in TOPICS {
-        let sent: BySequence<'_> =
-            page.sent().filter(|sent| sent.topic == topic).map(|sent| (sent.first, sent)).collect();
+        let sent = by_sequence(page, topic);
         let partition = contents.partition(NODE, topic, 0);
         if let Some(partition) = partition {
             let name = partition.id.to_string();
@@ -54,25 +54,30 @@ fn is_event(record: &Record<'_>, event: &Event) -> bool {
         && record.data == Some(&event.data[..])
 }
 
-/// The event that a record must be.
-fn event_of<'a>(sent: &BySequence<'a>, sequence: u64) -> Option<(&'a Sent, &'a Event)> {
-    let (first, sent) = sent.range(..=sequence).next_back()?;
-    let event = sent.events.get(usize::try_from(sequence - first).ok()?)?;
-    Some((sent, event))
+fn by_sequence<'a>(page: Page<'a>, topic: &str) -> BySequence<'a> {
+    let mut events = BySequence::new();
+    for sent in page.sent().filter(|sent| sent.topic == topic) {
+        for (sequence, event) in (sent.first..).zip(&sent.events) {
+            events.entry(sequence).or_default().push(event);
+        }
+    }
+    events
 }
 
 /// I2 to I5 of what an own partition holds.
 fn own(partition: &Partition<'_>, sent: &BySequence<'_>) -> Result<(), Violation> {
     let mut next = partition.start.offset;
+    let producer = producer().to_string();
     let mut sequence = 0;
     let mut keys = BTreeSet::new();
     let mut heads: BTreeMap<&[u8], u64> = BTreeMap::new();
     for record in &partition.records {
-        let event = event_of(sent, record.sequence);
-        let known = event.is_some_and(|(sent, event)| {
-            sent.producer == record.producer && is_event(record, event)
-        });
-        ensure(known, "I4", || format!("{}: {record:?} was not published", partition.id))?;
+        let events = sent.get(&record.sequence);
+        let known = record.producer == producer
+            && events.is_some_and(|events| events.iter().any(|event| is_event(record, event)));
+        ensure(known, "I4", || {
+            format!("{}: {} at {} was not published", partition.id, record.id, record.sequence)
+        })?;
         ensure(record.sequence > sequence, "I3", || {
             format!("{}: sequence {} comes late", partition.id, record.sequence)
         })?;

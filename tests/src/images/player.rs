@@ -158,6 +158,18 @@ impl Player {
         Ok(())
     }
 
+    /// Starts again behind a stop that was none: the producer asks where it stands.
+    ///
+    /// # Errors
+    /// [`Halt`]
+    pub fn come_back(&mut self) -> Result<(), Halt> {
+        self.start()?;
+        for name in TOPICS.iter().take(self.topics) {
+            self.open_producer(name)?;
+        }
+        Ok(())
+    }
+
     /// The store, where it is open.
     pub fn store(&self) -> Option<&Store<()>> {
         self.store.as_ref()
@@ -169,6 +181,13 @@ impl Player {
     /// [`Halt`] where the disk fails.
     pub fn play(&mut self, step: Step) -> Result<(), Halt> {
         self.turn += 1;
+        self.book.unseen = true;
+        self.step(step)?;
+        self.look();
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Halt> {
         match step {
             Step::Fresh => self.fresh()?,
             Step::Repeat => self.repeat()?,
@@ -190,7 +209,6 @@ impl Player {
                 self.start()?;
             }
         }
-        self.look();
         Ok(())
     }
 
@@ -201,6 +219,7 @@ impl Player {
     pub fn stop(&mut self) -> Result<(), Halt> {
         self.settle()?;
         self.mark()?;
+        self.look();
         self.store.take().ok_or(Halt::Closed)?.close();
         Ok(())
     }
@@ -290,10 +309,12 @@ impl Player {
         let (producer, topic) = (producer(), topic_name(name));
         match self.ask(Operation::OpenProducer { producer, topic, transient: false })? {
             Answer::ProducerOpened(opened) => {
-                assert_eq!(opened.epoch.get(), epoch, "epochs go up by one");
+                // An opening whose answer did not come may have raised it too.
+                assert!(opened.epoch.get() >= epoch, "epochs go up");
                 let now = self.disk.operations();
                 let asked = self.book.opened.last_mut().expect("just asked");
                 asked.acknowledged = Some(now);
+                asked.what.2 = opened.epoch.get();
                 let next = opened.last_sequence.advance(1);
                 self.sessions.insert(name, Session { epoch: opened.epoch, next });
                 Ok(())
@@ -417,14 +438,7 @@ impl Player {
         let Some(session) = self.sessions.get(topic).copied() else { return Ok(()) };
         let at = self.disk.operations();
         let first = session.next;
-        let sent = Sent {
-            at,
-            topic: topic.to_owned(),
-            producer: producer().to_string(),
-            first: first.get(),
-            events,
-            receipt: None,
-        };
+        let sent = Sent { at, topic: topic.to_owned(), first: first.get(), events, receipt: None };
         let count = sent.events.len() as u64;
         self.book.sent.push(sent.clone());
         match self.send(topic, session.epoch, &sent)? {

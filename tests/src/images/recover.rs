@@ -82,7 +82,7 @@ pub fn check_image(
 ) -> Result<(), Violation> {
     counts.images += 1;
     let before = files(image);
-    if !before.keys().any(|name| name.starts_with("journal-")) {
+    if !before.keys().any(|name| name.starts_with("journal-") && name.ends_with(".log")) {
         counts.empty += 1;
         let acknowledged = page.book.topics.iter().any(|topic| page.must_be(topic));
         ensure(!acknowledged, "I1", || "there is no journal any more".to_owned())?;
