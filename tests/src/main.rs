@@ -22,6 +22,8 @@ enum Command {
     Scope(images::scope::Args),
     /// Fails every call of a run to the disk, once.
     Errors(images::errors::Args),
+    /// Turns the bits of what lies still.
+    Flips(images::flips::Args),
 }
 
 fn main() -> ExitCode {
@@ -30,5 +32,6 @@ fn main() -> ExitCode {
         Command::Images(args) => images::run::run(&args),
         Command::Scope(args) => images::scope::run(&args),
         Command::Errors(args) => images::errors::run(&args),
+        Command::Flips(args) => images::flips::run(&args),
     }
 }

@@ -26,18 +26,27 @@ pub(super) fn check(
         fresh.remove(name).map_err(|error| Violation::new("D8", error.to_string()))?;
     }
     let used = image.crash_image(&mut |_| true);
-    let mut expected = None;
-    for disk in [fresh, used] {
-        let (mut store, _) = start(&disk, options, dice, &mut Counts::default())?;
-        let without = answers(&store)?;
-        work(&mut store)?;
-        let with = answers(&store)?;
-        let expected = expected.get_or_insert(without.clone());
-        ensure(without == *expected && with == *expected, "D8", || {
-            format!("the listings differ: {expected} without an index, {with} with one")
-        })?;
-    }
-    Ok(())
+    let (expected, found) = (told(&fresh, options, dice)?, told(&used, options, dice)?);
+    ensure(found == expected, "D8", || {
+        format!("with what the crash left {found} is listed, with a fresh index {expected}")
+    })
+}
+
+/// What a start on `disk` lists: the same without an index, and with the one that it opens or
+/// makes.
+pub(super) fn told(
+    disk: &SimDisk,
+    options: &StoreOptions,
+    dice: &mut Dice,
+) -> Result<String, Violation> {
+    let (mut store, _) = start(disk, options, dice, &mut Counts::default())?;
+    let without = answers(&store)?;
+    work(&mut store)?;
+    let with = answers(&store)?;
+    ensure(without == with, "D8", || {
+        format!("{without} is listed without an index, {with} with one")
+    })?;
+    Ok(with)
 }
 
 /// All that the index is asked for, as text.
