@@ -165,6 +165,7 @@ impl Still {
         let content = self.disk.content(&name).unwrap_or_default();
         let mut sum = Sum { len_bytes: content.len() as u64, ..Sum::default() };
         let every = every.max(1);
+        let bits = bits.start..bits.end.min(sum.len_bytes * 8);
         for bit in bits.step_by(usize::try_from(every).unwrap_or(usize::MAX)) {
             self.disk.flip_bit(&name, bit);
             sum.turned += 1;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::choices::Effort;
 use super::recorded::{Recorded, STEPS, spread};
 use super::recover::Counts;
+use super::transactions;
 use crate::simulate::cpu_time;
 
 /// What a replay on the command line begins with.
@@ -18,6 +19,10 @@ pub(super) const COMMAND: &str = "cargo run --release -p takt-tests --";
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// How much is tried at each moment.
 const EFFORT: Effort = Effort { sampled: 24, torn: 6, blocks: true };
+/// How much is tried at each moment of redb's transactions.
+const REDB_EFFORT: Effort = Effort { sampled: 8, torn: 2, blocks: true };
+/// How many of those there are.
+const TRANSACTIONS: u64 = 12;
 
 /// What to cut.
 #[derive(Debug, clap::Args)]
@@ -45,6 +50,7 @@ struct Sum {
     moments: u64,
     exhaustive: u64,
     cpu: Duration,
+    redb: transactions::Sum,
     violations: Vec<String>,
     told: Option<Instant>,
 }
@@ -122,7 +128,17 @@ pub fn run(args: &Args) -> ExitCode {
             break;
         }
     }
-    let sum = sum.into_inner().expect("no thread has panicked");
+    let mut sum = sum.into_inner().expect("no thread has panicked");
+    if args.moment.is_none() {
+        case(format!("images --from {} --count 1", args.from));
+        match transactions::cut(args.from, TRANSACTIONS, 1, REDB_EFFORT) {
+            Ok(found) => sum.redb = found,
+            Err(violation) => {
+                eprintln!("{violation}\nreplay: {COMMAND} images --from {} --count 1", args.from);
+                sum.violations.push(violation.to_string());
+            }
+        }
+    }
     sum.print(args, started);
     if sum.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -157,6 +173,9 @@ impl Sum {
             },
             "lived_on": counts.lives,
             "listings_compared": counts.listings,
+            "redb_images": self.redb.images,
+            "redb_crash_points": self.redb.moments,
+            "redb_not_made_yet": self.redb.unmade,
             "violations": self.violations.len(),
             "images_per_core_s": rate.round(),
             "seconds": started.elapsed().as_secs(),
