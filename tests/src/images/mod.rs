@@ -26,6 +26,7 @@ pub mod recover;
 pub mod run;
 pub mod scope;
 pub mod script;
+pub mod tamper;
 pub mod transactions;
 
 use std::collections::BTreeMap;

@@ -91,6 +91,8 @@ pub fn check_image(
     let found = takt_reader::read(&before)
         .map_err(|error| Violation::new("I1", format!("the image does not read: {error}")))?;
     check::check(page, &found)?;
+    takt_reader::check_runs(&before, &found)
+        .map_err(|error| Violation::new("I10", format!("beside the journal: {error}")))?;
     counts.runs += u64::from(found.manifest.files.values().any(|file| file.run.is_some()));
     counts.sides += u64::from(!found.manifest.sides.is_empty());
     counts.dropped += u64::from(found.manifest.files.values().any(|file| file.slots.is_empty()));
