@@ -6,14 +6,18 @@
 
 pub mod account;
 pub mod check;
+pub mod compare;
 pub mod cuts;
 pub mod driver;
 pub mod events;
 pub mod faults;
 pub mod flood;
 pub mod golden;
+pub mod images;
 pub mod kills;
 pub mod outbox;
+#[cfg(takt_planted)]
+pub mod planted;
 pub mod power;
 pub mod process;
 pub mod raw;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use takt_tests::{cuts, faults, images, kills, simulate};
 
 #[derive(Debug, Parser)]
 #[command(name = "takt-tests", about = "Tests of Takt that run for as long as they are told to")]
@@ -14,20 +15,37 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Lives through seeds of the simulated world.
-    Simulate(takt_tests::simulate::Args),
+    Simulate(simulate::Args),
+    /// Sees that each defect on purpose is caught by the simulated world.
+    #[cfg(takt_planted)]
+    Planted(takt_tests::planted::Args),
+    /// Opens all that a power cut can leave of a recorded run.
+    Images(images::run::Args),
+    /// The same for every short sequence of operations.
+    Scope(images::scope::Args),
+    /// Fails every call of a run to the disk, once.
+    Errors(images::errors::Args),
+    /// Turns the bits of what lies still.
+    Flips(images::flips::Args),
     /// Kills a node at random instants under load.
-    Kills(takt_tests::kills::Args),
+    Kills(kills::Args),
     /// Cuts the power of a node's disk under load.
-    Cuts(takt_tests::cuts::Args),
+    Cuts(cuts::Args),
     /// Puts a fault into each system call of a node's scripted life.
-    Faults(takt_tests::faults::Args),
+    Faults(faults::Args),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Simulate(args) => takt_tests::simulate::run(&args),
-        Command::Cuts(args) => takt_tests::cuts::run(&args),
-        Command::Faults(args) => takt_tests::faults::run(&args),
-        Command::Kills(args) => takt_tests::kills::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        #[cfg(takt_planted)]
+        Command::Planted(args) => takt_tests::planted::run(&args),
+        Command::Images(args) => images::run::run(&args),
+        Command::Scope(args) => images::scope::run(&args),
+        Command::Errors(args) => images::errors::run(&args),
+        Command::Flips(args) => images::flips::run(&args),
+        Command::Kills(args) => kills::run(&args),
+        Command::Cuts(args) => cuts::run(&args),
+        Command::Faults(args) => faults::run(&args),
     }
 }

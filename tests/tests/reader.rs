@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use takt_client::{CursorName, Offset, OrderSequence, TopicName};
-use takt_protocol::batch::{DedupKeyRef, StoredBatch, Verdict};
-use takt_reader::{Contents, DedupKey, ReadError, check_runs, read};
+use takt_client::{CursorName, Offset, TopicName};
+use takt_reader::{Contents, ReadError, check_runs, read};
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::disk::{Disk, RealDisk};
 use takt_storage::entry::TopicSettings;
 use takt_storage::journal::JournalOptions;
 use takt_storage::store::{Answer, MirrorTopic, Operation, StoreOptions};
-use takt_storage::view::{PartitionView, View};
+use takt_storage::view::View;
+use takt_tests::compare;
 use takt_tests::driver::{self, Driver};
 use takt_tests::events::{Dice, event, events};
 use takt_tests::golden;
@@ -31,132 +31,8 @@ fn files(disk: &dyn Disk) -> Files {
     files
 }
 
-/// All that the view shows is in the contents, and nothing else.
 fn assert_same(contents: &Contents<'_>, view: &View) {
-    assert_eq!(contents.node, view.node().as_str());
-    assert_eq!(contents.journal, *view.journal().as_bytes());
-    let partitions = view.all_partitions();
-    assert_eq!(contents.partitions.len(), partitions.len());
-    for (found, expected) in contents.partitions.iter().zip(&partitions) {
-        assert_eq!(found.slot, expected.slot.get());
-        assert_eq!(found.id.to_string(), expected.id.to_string());
-        assert_eq!(found.mirror_of, expected.mirror_of.map(|journal| *journal.as_bytes()));
-        let start = (expected.start.get(), expected.start_batch.get(), expected.start_chain);
-        let end = (expected.end.get(), expected.end_batch.get(), expected.chain);
-        assert_eq!((found.start.offset, found.start.batch), (start.0, start.1), "{}", found.id);
-        assert_eq!(found.start.chain, *start.2.as_bytes());
-        assert_eq!((found.end.offset, found.end.batch), (end.0, end.1), "{}", found.id);
-        assert_eq!(found.end.chain, *end.2.as_bytes());
-        assert_eq!(found.end.bytes - found.start.bytes, expected.len_bytes);
-        assert_batches(found, expected, view);
-    }
-    let cursors: Vec<_> = contents
-        .cursors
-        .iter()
-        .map(|(name, cursor)| {
-            let positions = cursor.positions.iter();
-            let at = positions.map(|(id, next)| (id.to_string(), *next)).collect::<Vec<_>>();
-            ((*name).to_owned(), cursor.topic.to_owned(), cursor.hold, at)
-        })
-        .collect();
-    let expected = view.cursors().into_iter().map(|cursor| {
-        let name = |slot| view.partition(slot).unwrap().id.to_string();
-        let at = cursor.positions.iter().map(|(slot, next)| (name(*slot), next.get()));
-        let at = at.collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>();
-        (cursor.name.to_string(), cursor.topic.to_string(), cursor.hold, at)
-    });
-    assert_eq!(cursors, expected.collect::<Vec<_>>());
-    let conflicts = view.conflicts(None, None, usize::MAX);
-    assert_eq!(contents.conflicts.len(), conflicts.len());
-    for expected in conflicts {
-        let address = takt_reader::MaskedAddress {
-            partition: contents.partitions[expected.address.slot.get() as usize].id,
-            batch: expected.address.batch_number.get(),
-            index: u32::from(expected.address.index),
-        };
-        let found = &contents.conflicts[&address];
-        assert_eq!(found.with.offset, expected.with.offset.get());
-        assert_eq!(found.append_time, expected.append_time.as_micros());
-    }
-    assert_eq!(contents.producers.len() as u64, view.status().producers as u64);
-}
-
-fn assert_batches(found: &takt_reader::Partition<'_>, expected: &PartitionView, view: &View) {
-    if expected.start_batch == expected.end_batch {
-        assert!(found.batches.is_empty() && found.records.is_empty());
-        return;
-    }
-    let stored = view.read_from_batch(expected.slot, expected.start_batch, usize::MAX).unwrap();
-    assert_eq!(found.batches.len(), stored.len());
-    let mut records = found.records.iter();
-    for (found, expected) in found.batches.iter().zip(&stored) {
-        let bytes: Vec<u8> = expected.pieces().flatten().copied().collect();
-        assert_eq!(found.bytes, bytes);
-        let header = expected.header();
-        assert_eq!(found.number, header.batch_number.get());
-        assert_eq!(found.append_time, header.append_time.as_micros());
-        assert_eq!((found.epoch, found.crc), (header.epoch.get(), header.crc));
-        let records: Vec<_> = records.by_ref().take(found.records as usize).collect();
-        assert_records(&records, expected);
-    }
-    assert!(records.next().is_none());
-}
-
-fn assert_records(found: &[&takt_reader::Record<'_>], batch: &StoredBatch) {
-    let header = batch.header();
-    let raw = batch.batch().raw_payload().unwrap();
-    let expected = batch.batch().records().unwrap().zip(batch.verdicts());
-    let mut offset = header.base_offset.get();
-    let sequences = batch.batch().header().first_sequence.get()..;
-    assert_eq!(found.len(), header.records);
-    for ((found, sequence), (record, verdict)) in found.iter().zip(sequences).zip(expected) {
-        let (record, verdict) = (record.unwrap(), verdict.unwrap());
-        assert_eq!(found.producer, header.producer.as_str());
-        assert_eq!((found.batch, found.sequence), (header.batch_number.get(), sequence));
-        assert_eq!(found.id.as_bytes(), record.id);
-        assert_eq!(found.source.as_bytes(), record.source);
-        assert_eq!(found.kind.as_bytes(), record.kind);
-        assert_eq!(found.order_key, record.order_key);
-        assert_eq!(found.content_type.map(str::as_bytes), record.content_type);
-        assert_eq!(found.time, record.time.map(takt_client::Timestamp::as_micros));
-        assert_eq!(found.digest, record.digest.as_u128());
-        assert_eq!(found.digest_computed, Some(found.digest));
-        let data = &raw[record.data_at..record.data_at + record.data_len];
-        assert_eq!(found.data.unwrap_or(data), data);
-        assert_eq!(found.data_len, record.data_len as u64);
-        let keys = record.dedup_keys().map(|key| {
-            key.map(|key| match key {
-                DedupKeyRef::SourceAndId(source, id) => DedupKey::SourceAndId { source, id },
-                DedupKeyRef::Key(key) => DedupKey::Key(key),
-            })
-        });
-        assert_eq!(found.dedup_keys, keys);
-        match verdict {
-            Verdict::Visible { order_sequence, restarted } => {
-                assert_eq!((found.offset, found.restarted), (Some(offset), restarted));
-                assert_eq!(found.order_sequence, order_sequence.map(OrderSequence::get));
-                assert!(found.is_visible());
-                offset += 1;
-            }
-            Verdict::Duplicate { of, .. } => {
-                let takt_reader::Verdict::Duplicate { of: at, .. } = found.verdict else {
-                    panic!("{:?}", found.verdict)
-                };
-                assert_eq!((at.partition, at.offset), (of.partition.get(), of.offset.get()));
-            }
-            Verdict::Conflict { with, listed } => {
-                let with = takt_reader::Place {
-                    partition: with.partition.get(),
-                    offset: with.offset.get(),
-                };
-                assert_eq!(found.verdict, takt_reader::Verdict::Conflict { with, listed });
-            }
-            Verdict::PreconditionFailed { at } => {
-                let at = takt_reader::Verdict::PreconditionFailed { at: at.get() };
-                assert_eq!(found.verdict, at);
-            }
-        }
-    }
+    compare::same(contents, view).unwrap();
 }
 
 fn options(node: &str) -> StoreOptions {

@@ -6,6 +6,8 @@
 //! lengths are pending apart from the content. A crash keeps any subset of what is pending, as the
 //! caller chooses: all is deterministic.
 
+mod crash;
+mod fault;
 mod inode;
 
 use std::{
@@ -15,6 +17,10 @@ use std::{
 };
 
 use super::{Disk, DiskFile, check_name};
+use crash::History;
+pub use crash::Kept;
+use fault::Calls;
+pub use fault::{Call, Fault};
 use inode::{Inode, NameChange};
 
 /// What a power cut keeps or loses as a whole, in bytes.
@@ -24,6 +30,7 @@ pub const SECTOR_BYTES: usize = 512;
 #[derive(Debug, Clone, Default)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
+    history: Arc<History>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -36,6 +43,7 @@ struct State {
     capacity_bytes: Option<u64>,
     boot: u64,
     operations: u64,
+    calls: Calls,
     writes: u64,
     syncs: u64,
     power_cut_at: Option<u64>,
@@ -109,8 +117,9 @@ impl SimDisk {
         let inode = state.names.get(name).and_then(|inode| state.inodes.get_mut(inode));
         let inode = inode.expect("the file exists");
         let byte = usize::try_from(bit / 8).expect("a bit within the file");
-        inode.cached[byte] ^= 1 << (bit % 8);
-        inode.durable[byte] ^= 1 << (bit % 8);
+        for image in [&mut inode.cached, &mut inode.durable] {
+            Arc::make_mut(image)[byte] ^= 1 << (bit % 8);
+        }
     }
 
     /// Write `at` (counted as [`SimDisk::writes`], from 0) lands `by` bytes before its place, where
@@ -150,11 +159,7 @@ impl SimDisk {
 
     /// Takes back what was planned to fail, and a power cut that was.
     pub fn keep_power(&self) {
-        let state = &mut *self.state();
-        state.power_cut_at = None;
-        state.write_fails_at = None;
-        state.sync_fails_at = None;
-        state.misdirected_at = None;
+        self.state().keep_power();
     }
 
     /// Whether the power is gone.
@@ -177,10 +182,15 @@ impl SimDisk {
         self.state().names.get(name).copied()
     }
 
+    /// The names of all files, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.state().names.keys().cloned().collect()
+    }
+
     /// All files as readers see them.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.state();
-        let content = |inode| state.inodes[inode].cached.clone();
+        let content = |inode| state.inodes[inode].cached.to_vec();
         state.names.iter().map(|(name, inode)| (name.clone(), content(inode))).collect()
     }
 
@@ -188,26 +198,18 @@ impl SimDisk {
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();
         let inode = state.names.get(name)?;
-        Some(state.inodes[inode].cached.clone())
-    }
-
-    /// The disk after a power cut now. `choose(n)` says whether pending change `n` (0, 1, ...)
-    /// survived: changes of names in their order, then per file its length and its dirty sectors.
-    /// This disk goes on unchanged. The new one has no faults set.
-    #[must_use]
-    pub fn crash_image(&self, choose: &mut dyn FnMut(usize) -> bool) -> SimDisk {
-        let mut state = self.state().clone();
-        state.crash(choose);
-        SimDisk { state: Arc::new(Mutex::new(state)) }
-    }
-
-    /// As [`SimDisk::crash_image`], on this disk; files that are open fail from now on.
-    pub fn crash(&self, choose: &mut dyn FnMut(usize) -> bool) {
-        self.state().crash(choose);
+        Some(state.inodes[inode].cached.to_vec())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, for an operation that changes something or syncs.
+    fn changing(&self) -> MutexGuard<'_, State> {
+        let state = self.state();
+        self.history.note(&state);
+        state
     }
 
     fn handle(&self, state: &State, inode: u64, write: bool) -> Box<dyn DiskFile> {
@@ -216,28 +218,12 @@ impl SimDisk {
 }
 
 impl State {
-    fn crash(&mut self, choose: &mut dyn FnMut(usize) -> bool) {
-        let mut count = 0;
-        let mut keep = || {
-            count += 1;
-            choose(count - 1)
-        };
-        for change in std::mem::take(&mut self.pending_names) {
-            if keep() {
-                change.apply(&mut self.durable_names);
-            }
-        }
-        self.names = self.durable_names.clone();
-        let live: BTreeSet<u64> = self.names.values().copied().collect();
-        self.inodes.retain(|inode, _| live.contains(inode));
-        for inode in self.inodes.values_mut() {
-            inode.crash(&mut keep);
-        }
-        self.boot += 1;
+    fn keep_power(&mut self) {
         self.power_cut_at = None;
         self.write_fails_at = None;
         self.sync_fails_at = None;
         self.misdirected_at = None;
+        self.calls.forgive();
     }
 
     /// Counts one operation; `Err` if the power is gone, with whether it goes at this one.
@@ -250,10 +236,11 @@ impl State {
         }
     }
 
-    fn sync_step(&mut self) -> Result<bool, PowerCut> {
+    fn sync_step(&mut self, call: Call) -> Result<bool, PowerCut> {
         self.step()?;
         self.syncs += 1;
-        Ok(self.sync_fails_at != Some(self.syncs - 1))
+        let planned = self.calls.count(call).is_some();
+        Ok(!planned && self.sync_fails_at != Some(self.syncs - 1))
     }
 
     fn power(&self) -> io::Result<()> {
@@ -288,8 +275,9 @@ impl From<PowerCut> for io::Error {
 impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         check_name(name)?;
-        let state = &mut *self.state();
+        let state = &mut *self.changing();
         state.step()?;
+        state.calls.pass(Call::Create)?;
         if state.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -303,15 +291,17 @@ impl Disk for SimDisk {
 
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>> {
         check_name(name)?;
-        let state = &*self.state();
+        let state = &mut *self.state();
         state.power()?;
+        state.calls.pass(Call::Open)?;
         Ok(self.handle(state, state.find(name)?, write))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         check_name(from).and_then(|()| check_name(to))?;
-        let state = &mut *self.state();
+        let state = &mut *self.changing();
         state.step()?;
+        state.calls.pass(Call::Rename)?;
         let inode = state.find(from)?;
         let change = NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode };
         change.clone().apply(&mut state.names);
@@ -321,8 +311,9 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         check_name(name)?;
-        let state = &mut *self.state();
+        let state = &mut *self.changing();
         state.step()?;
+        state.calls.pass(Call::Remove)?;
         let inode = state.find(name)?;
         let change = NameChange::Remove { name: name.to_owned(), inode };
         change.clone().apply(&mut state.names);
@@ -331,15 +322,16 @@ impl Disk for SimDisk {
     }
 
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        let state = &*self.state();
+        let state = &mut *self.state();
         state.power()?;
+        state.calls.pass(Call::List)?;
         let len = |inode| state.inodes[inode].cached.len() as u64;
         Ok(state.names.iter().map(|(name, inode)| (name.clone(), len(inode))).collect())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        let state = &mut *self.state();
-        if !state.sync_step()? {
+        let state = &mut *self.changing();
+        if !state.sync_step(Call::SyncDir)? {
             state.pending_names.clear();
             return Err(io::Error::other("the sync of the directory failed"));
         }
@@ -375,8 +367,9 @@ impl SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        drop(self.disk.changing());
         self.with(|state, inode| {
-            if state.sync_step()? {
+            if state.sync_step(Call::Sync)? {
                 inode.sync();
                 Ok(())
             } else {
@@ -403,6 +396,7 @@ impl DiskFile for SimFile {
             if state.reads_fail {
                 return Err(io::Error::other("the reads fail"));
             }
+            state.calls.pass(Call::Read)?;
             let found = inode.cached.get(at..at.saturating_add(bytes.len()));
             bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
@@ -412,6 +406,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_writable()?;
         let at = offset(at)?;
+        drop(self.disk.changing());
         self.with(|state, inode| {
             if let Err(cut) = state.step() {
                 if cut.now {
@@ -423,6 +418,12 @@ impl DiskFile for SimFile {
             if state.write_fails_at == Some(state.writes - 1) {
                 inode.write(at, &bytes[..bytes.len() / 2]);
                 return Err(io::Error::other("the write failed"));
+            }
+            if let Some(fault) = state.calls.count(Call::Write) {
+                if fault != Fault::Error {
+                    inode.write(at, &bytes[..bytes.len() / 2]);
+                }
+                return Err(fault.error());
             }
             let growth = (at + bytes.len()).saturating_sub(inode.cached.len()) as u64;
             let used = inode.cached.len() as u64;
@@ -460,12 +461,11 @@ impl DiskFile for SimFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.check_writable()?;
         let len = offset(bytes)?;
+        drop(self.disk.changing());
         self.with(|state, inode| {
             state.step()?;
-            inode.cached.resize(len, 0);
-            inode.dirty_len = true;
-            let sectors = len.div_ceil(SECTOR_BYTES);
-            inode.dirty.retain(|&sector| sector < sectors);
+            state.calls.pass(Call::SetLen)?;
+            inode.set_len(len);
             Ok(())
         })
     }

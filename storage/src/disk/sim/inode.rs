@@ -1,13 +1,16 @@
 //! A file of the simulated disk, and changes of names that are not durable yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::SECTOR_BYTES;
+use super::crash::Kept;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inode {
-    pub(super) durable: Vec<u8>,
-    pub(super) cached: Vec<u8>,
+    /// Shared with the images that were taken of the disk.
+    pub(super) durable: Arc<Vec<u8>>,
+    pub(super) cached: Arc<Vec<u8>>,
     pub(super) dirty: BTreeSet<usize>,
     pub(super) dirty_len: bool,
 }
@@ -41,26 +44,42 @@ impl NameChange {
 }
 
 impl Inode {
-    fn sector(&self, sector: usize) -> std::ops::Range<usize> {
+    fn range(&self, sector: usize) -> std::ops::Range<usize> {
         let start = sector * SECTOR_BYTES;
         start..(start + SECTOR_BYTES).min(self.cached.len())
     }
 
-    fn persist(&mut self, sector: usize) {
-        let range = self.sector(sector);
-        let range = range.start..range.end.min(self.durable.len());
-        if !range.is_empty() {
-            self.durable[range.clone()].copy_from_slice(&self.cached[range]);
+    /// Whether it makes a difference that a dirty sector survives.
+    fn differs(&self, sector: usize) -> bool {
+        let range = self.range(sector);
+        let cached = self.cached.get(range.clone()).unwrap_or_default();
+        let there = range.start.min(self.durable.len())..range.end.min(self.durable.len());
+        let durable = &self.durable[there];
+        cached[..durable.len()] != *durable || cached[durable.len()..].iter().any(|b| *b != 0)
+    }
+
+    /// The first `bytes` of a sector reach the disk, as far as the file's length there goes.
+    fn persist(&mut self, sector: usize, bytes: usize) {
+        let range = self.range(sector);
+        let end = range.end.min(range.start + bytes).min(self.durable.len());
+        if range.start < end {
+            let range = range.start..end;
+            Arc::make_mut(&mut self.durable)[range.clone()].copy_from_slice(&self.cached[range]);
+        }
+    }
+
+    fn persist_len(&mut self) {
+        if self.durable.len() != self.cached.len() {
+            Arc::make_mut(&mut self.durable).resize(self.cached.len(), 0);
         }
     }
 
     pub(super) fn sync(&mut self) {
-        if self.dirty_len {
-            self.durable.resize(self.cached.len(), 0);
-            self.dirty_len = false;
+        if std::mem::take(&mut self.dirty_len) {
+            self.persist_len();
         }
         for sector in std::mem::take(&mut self.dirty) {
-            self.persist(sector);
+            self.persist(sector, SECTOR_BYTES);
         }
     }
 
@@ -69,22 +88,52 @@ impl Inode {
         self.dirty_len = false;
     }
 
-    pub(super) fn crash(&mut self, keep: &mut dyn FnMut() -> bool) {
-        if std::mem::take(&mut self.dirty_len) && keep() {
-            self.durable.resize(self.cached.len(), 0);
-        }
-        for sector in std::mem::take(&mut self.dirty) {
-            if keep() {
-                self.persist(sector);
+    /// The dirty sectors that differ from what is durable, those of one grain together.
+    fn grains(&self, grain_bytes: usize) -> Vec<Vec<usize>> {
+        let mut grains: Vec<Vec<usize>> = Vec::new();
+        let of = |sector: usize| sector * SECTOR_BYTES / grain_bytes;
+        for &sector in self.dirty.iter().filter(|sector| self.differs(**sector)) {
+            match grains.last_mut() {
+                Some(grain) if of(grain[0]) == of(sector) => grain.push(sector),
+                Some(_) | None => grains.push(vec![sector]),
             }
         }
-        self.cached = self.durable.clone();
+        grains
+    }
+
+    /// How many changes a crash may keep or lose.
+    pub(super) fn pending(&self, grain_bytes: usize) -> usize {
+        let len = self.dirty_len && self.durable.len() != self.cached.len();
+        usize::from(len) + self.grains(grain_bytes).len()
+    }
+
+    pub(super) fn crash(&mut self, grain_bytes: usize, keep: &mut dyn FnMut() -> Kept) {
+        let grains = self.grains(grain_bytes);
+        self.dirty.clear();
+        let len = std::mem::take(&mut self.dirty_len) && self.durable.len() != self.cached.len();
+        if len && keep() != Kept::Lost {
+            self.persist_len();
+        }
+        for grain in grains {
+            let kept = keep();
+            for (before, sector) in grain.into_iter().enumerate() {
+                match kept {
+                    Kept::Lost => {}
+                    Kept::Whole => self.persist(sector, SECTOR_BYTES),
+                    Kept::First(bytes) => {
+                        let left = bytes.saturating_sub(before * SECTOR_BYTES);
+                        self.persist(sector, left.min(SECTOR_BYTES));
+                    }
+                }
+            }
+        }
+        self.cached = Arc::clone(&self.durable);
     }
 
     /// Content that is there and durable, whoever asks.
     pub(super) fn put(&mut self, at: usize, bytes: &[u8]) {
         for image in [&mut self.cached, &mut self.durable] {
-            if let Some(place) = image.get_mut(at..at + bytes.len()) {
+            if let Some(place) = Arc::make_mut(image).get_mut(at..at + bytes.len()) {
                 place.copy_from_slice(bytes);
             }
         }
@@ -95,11 +144,19 @@ impl Inode {
             return;
         }
         let end = at + bytes.len();
-        if end > self.cached.len() {
-            self.cached.resize(end, 0);
+        let cached = Arc::make_mut(&mut self.cached);
+        if end > cached.len() {
+            cached.resize(end, 0);
             self.dirty_len = true;
         }
-        self.cached[at..end].copy_from_slice(bytes);
+        cached[at..end].copy_from_slice(bytes);
         self.dirty.extend(at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        Arc::make_mut(&mut self.cached).resize(len, 0);
+        self.dirty_len = true;
+        let sectors = len.div_ceil(SECTOR_BYTES);
+        self.dirty.retain(|&sector| sector < sectors);
     }
 }

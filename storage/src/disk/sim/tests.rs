@@ -76,3 +76,72 @@ fn capacity_power_and_write_faults() {
     assert!(disk.open("a", false).is_err());
     assert_eq!(disk.crash_image(&mut |_| true).content("a").unwrap()[0], 5);
 }
+
+#[test]
+fn a_grain_survives_as_a_whole_or_in_its_first_bytes() {
+    let disk = SimDisk::new();
+    let file = synced(&disk, "a", &[1; 3 * 4096]);
+    file.write_at(0, &[2; 3 * 4096]).unwrap();
+    file.write_at(512, &[1; 512]).unwrap();
+    // What is written as it was makes no difference.
+    assert_eq!((disk.pending(SECTOR_BYTES), disk.pending(4096)), (23, 3));
+    let image = disk.crash_image_by(4096, &mut |n| match n {
+        0 => Kept::Lost,
+        1 => Kept::Whole,
+        _ => Kept::First(700),
+    });
+    let content = image.content("a").unwrap();
+    assert!(content[..4096].iter().all(|&b| b == 1));
+    assert!(content[4096..8192 + 700].iter().all(|&b| b == 2));
+    assert!(content[8192 + 700..].iter().all(|&b| b == 1));
+}
+
+#[test]
+fn every_moment_before_an_operation_is_recorded() {
+    let disk = SimDisk::new();
+    synced(&disk, "a", b"old");
+    let begun = disk.operations();
+    disk.record();
+    let file = disk.open("a", true).unwrap();
+    file.write_at(0, b"new").unwrap();
+    file.sync_all().unwrap();
+    disk.rename("a", "b").unwrap();
+    let moments = disk.recorded();
+    assert!(moments.keys().copied().eq(begun..=begun + 3));
+    let seen = |at: u64, keep: bool| moments[&(begun + at)].crash_image(&mut |_| keep).files();
+    let file = |name: &str, content: &[u8]| BTreeMap::from([(name.to_owned(), content.to_vec())]);
+    assert_eq!(seen(0, true), file("a", b"old"));
+    assert_eq!((seen(1, false), seen(1, true)), (file("a", b"old"), file("a", b"new")));
+    assert_eq!(seen(2, false), file("a", b"new"));
+    assert_eq!((seen(3, false), seen(3, true)), (file("a", b"new"), file("b", b"new")));
+}
+
+#[test]
+fn a_call_of_any_kind_fails_once() {
+    for call in Call::ALL {
+        for fault in [Fault::Error, Fault::Full, Fault::Short] {
+            let disk = SimDisk::new();
+            let file = synced(&disk, "a", &[1; 100]);
+            disk.fail_call_at(call, disk.calls(call), fault);
+            let run = || match call {
+                Call::Create => disk.create("b").map(drop),
+                Call::Open => disk.open("a", true).map(drop),
+                Call::Rename => disk.rename("a", "b").and_then(|()| disk.rename("b", "a")),
+                Call::Remove => disk.remove("a"),
+                Call::List => disk.list().map(drop),
+                Call::SyncDir => disk.sync_dir(),
+                Call::Read => file.read_at(0, &mut [0; 10]),
+                Call::Write => file.write_at(0, &[2; 100]),
+                Call::Sync => file.sync_data(),
+                Call::SetLen => file.set_len(50),
+            };
+            let error = run().unwrap_err();
+            let sync = matches!(call, Call::Sync | Call::SyncDir);
+            assert_eq!(crate::disk::is_full(&error), fault == Fault::Full && !sync);
+            let written = disk.content("a").unwrap().iter().filter(|&&b| b == 2).count();
+            let half = call == Call::Write && fault != Fault::Error;
+            assert_eq!(written, if half { 50 } else { 0 });
+            run().unwrap();
+        }
+    }
+}

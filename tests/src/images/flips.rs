@@ -1,0 +1,421 @@
+//! Bits that turn in what lies still: a sealed journal file, its run, the index of listings. Each
+//! is found, or changes nothing; nobody is ever served what was not stored.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use takt_client::{Event, OrderKey, Timestamp};
+use takt_storage::disk::Disk;
+use takt_storage::disk::sim::SimDisk;
+use takt_storage::entry::TopicSettings;
+use takt_storage::journal::verify;
+use takt_storage::store::{Store, StoreOptions, verify_runs};
+use takt_storage::view::{ReadError, View};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::choices::below;
+use super::player::{self, Player, topic_name};
+use super::run::{COMMAND, case, in_parallel};
+use super::script::{self, Step};
+use super::{Violation, ensure, listings};
+use crate::driver::{self, Driver};
+use crate::events::{Dice, events};
+
+const TOPIC: &str = "t";
+/// Bits that one thread turns in a row.
+const STRETCH: u64 = 1 << 12;
+/// Every so many bits a reader is asked too, and every so many of those a start is tried.
+const READ_EVERY: u64 = 16;
+/// Order keys of the events.
+const ORDERS: u64 = 300;
+/// Events of a batch.
+const PER_BATCH: u64 = 150;
+/// Where a preamble says how many blocks it has, and how long a block is.
+const PREAMBLE_BLOCKS: std::ops::Range<usize> = 68..72;
+const BLOCK_BYTES: u64 = 4_096;
+
+/// What to turn.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only every so many bits.
+    #[arg(long, default_value_t = 1)]
+    every: u64,
+    /// How often the index is damaged.
+    #[arg(long, default_value_t = 100_000)]
+    index: u64,
+    /// How many threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Ends with one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What turning bits of one file came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Length of the file, in bytes.
+    pub len_bytes: u64,
+    /// Bits that were turned.
+    pub turned: u64,
+    /// Those that the verification reports.
+    pub detected: u64,
+    /// Those in the free space behind the last commit, which nothing reads.
+    pub free: u64,
+    /// Readers that were asked meanwhile.
+    pub reads: u64,
+    /// Readers that got an error instead of wrong data.
+    pub refused: u64,
+    /// Starts that were tried meanwhile.
+    pub starts: u64,
+    /// Starts that were refused.
+    pub not_started: u64,
+    /// What should not have been.
+    pub violations: Vec<String>,
+}
+
+/// A store with sealed files that lies still, open.
+#[derive(Debug)]
+pub struct Still {
+    disk: SimDisk,
+    driver: Driver,
+    /// Where the free space of the oldest journal file begins.
+    free_from: u64,
+    answers: u128,
+    digest: u128,
+}
+
+/// The file whose bits are turned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The oldest journal file, of 64 KiB.
+    Journal,
+    /// Its run.
+    Run,
+}
+
+impl Target {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Journal => "journal-",
+            Self::Run => "run-",
+        }
+    }
+}
+
+fn options() -> StoreOptions {
+    driver::options("plant")
+}
+
+impl Still {
+    /// Fills two files; the second goes on.
+    ///
+    /// # Panics
+    /// If the disk, which has no fault, fails.
+    pub fn new() -> Self {
+        let disk = SimDisk::new();
+        let at = Arc::new(disk.clone());
+        let (mut driver, _) = Driver::open(at, options(), 3, TOPIC).expect("an empty disk");
+        driver.begin(TopicSettings::default());
+        let sealed = |driver: &Driver| driver.store.view().status().journal_files > 1;
+        let mut from = 0;
+        while !sealed(&driver) {
+            driver.publish(&small(from..from + PER_BATCH, 0));
+            // Repeats, and conflicts, which are listed.
+            driver.publish(&small(from..from + 2, u64::from(from % (2 * PER_BATCH) == 0)));
+            from += PER_BATCH;
+        }
+        driver.settle();
+        // A new process has nothing in memory: readers read the files.
+        drop(driver);
+        let at = Arc::new(disk.clone());
+        let (mut driver, _) = Driver::open(at, options(), 4, TOPIC).expect("the disk works");
+        driver.settle();
+        let answers = answers(driver.store.view()).expect("the disk works");
+        let digest = driver.store.state_digest();
+        let mut still = Self { disk, driver, free_from: 0, answers, digest };
+        still.free_from = still.written();
+        still
+    }
+
+    /// The end of the oldest journal file's last commit, as an offset in the file.
+    fn written(&self) -> u64 {
+        let content = self.disk.content(&self.name(Target::Journal)).expect("the file is there");
+        let blocks = content[PREAMBLE_BLOCKS].try_into().expect("four bytes");
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let reports = verify(&disk).expect("nothing is damaged");
+        assert!(reports.iter().all(|report| report.damage.is_none()), "nothing is damaged");
+        u64::from(u32::from_le_bytes(blocks)) * BLOCK_BYTES + reports[0].bytes
+    }
+
+    /// The name of a file.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn name(&self, target: Target) -> String {
+        let mut names = self.disk.names().into_iter();
+        names.find(|name| name.starts_with(target.text())).expect("the file is there")
+    }
+
+    /// Turns a stretch of a file's bits, each on its own.
+    pub fn turn(&self, target: Target, bits: std::ops::Range<u64>, every: u64) -> Sum {
+        let name = self.name(target);
+        let content = self.disk.content(&name).unwrap_or_default();
+        let mut sum = Sum { len_bytes: content.len() as u64, ..Sum::default() };
+        let every = every.max(1);
+        let bits = bits.start..bits.end.min(sum.len_bytes * 8);
+        for bit in bits.step_by(usize::try_from(every).unwrap_or(usize::MAX)) {
+            self.disk.flip_bit(&name, bit);
+            sum.turned += 1;
+            if let Err(found) = self.look(target, &name, bit, every, &mut sum) {
+                sum.violations.push(format!("bit {bit} of {name}: {found}"));
+            }
+            self.disk.flip_bit(&name, bit);
+        }
+        sum
+    }
+
+    fn look(
+        &self,
+        target: Target,
+        name: &str,
+        bit: u64,
+        every: u64,
+        sum: &mut Sum,
+    ) -> Result<(), Violation> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let reported = match target {
+            Target::Journal => {
+                let reports = verify(&disk);
+                reports.map_or(true, |files| {
+                    files.iter().any(|file| file.name == name && file.damage.is_some())
+                })
+            }
+            Target::Run => verify_runs(&disk).map_or(true, |files| {
+                files.iter().any(|file| file.info.name() == name && file.damage.is_some())
+            }),
+        };
+        let free = target == Target::Journal && bit / 8 >= self.free_from;
+        ensure(reported != free, "I10", || format!("reported: {reported}, free space: {free}"))?;
+        sum.detected += u64::from(reported);
+        sum.free += u64::from(free);
+        if (bit / every).is_multiple_of(READ_EVERY) {
+            sum.reads += 1;
+            match answers(self.driver.store.view()) {
+                Ok(found) => ensure(found == self.answers, "I10", || {
+                    "a reader is served what was not stored".to_owned()
+                })?,
+                Err(_) => sum.refused += 1,
+            }
+        }
+        if (bit / every).is_multiple_of(READ_EVERY * READ_EVERY) {
+            sum.starts += 1;
+            sum.not_started += u64::from(!self.starts(bit)?);
+        }
+        Ok(())
+    }
+
+    /// Whether a node starts; if so, in the same state, and it serves the same or nothing.
+    fn starts(&self, seed: u64) -> Result<bool, Violation> {
+        let disk = Arc::new(self.disk.crash_image(&mut |_| true));
+        let at = Timestamp::from_micros(1_900_000_000_000_000);
+        let Ok((store, _)) = Store::<()>::open(disk, options(), &mut Dice::new(seed), at) else {
+            return Ok(false);
+        };
+        ensure(store.state_digest() == self.digest, "I10", || {
+            "it starts in another state".to_owned()
+        })?;
+        let found = answers(store.view());
+        ensure(found.is_err() || found == Ok(self.answers), "I10", || {
+            "after a start, a reader is served what was not stored".to_owned()
+        })?;
+        Ok(true)
+    }
+}
+
+/// Events without data, so that a file holds many.
+fn small(ids: std::ops::Range<u64>, content: u64) -> Vec<Event> {
+    let mut events = events(ids, ORDERS, content);
+    for event in &mut events {
+        event.data = Bytes::from(content.to_string());
+    }
+    events
+}
+
+/// All that readers are served, as one hash: batches, orders by their index, offsets by time.
+fn answers(view: &View) -> Result<u128, String> {
+    let said = |error: ReadError| error.to_string();
+    let mut hasher = Xxh3::new();
+    for partition in view.all_partitions() {
+        let batches = view.read_from_batch(partition.slot, partition.start_batch, usize::MAX);
+        for batch in batches.map_err(said)? {
+            batch.pieces().for_each(|piece| hasher.update(piece));
+        }
+        let last = partition.last_append.as_micros();
+        for back in [0, 3_000, 30_000] {
+            let time = Timestamp::from_micros(last - back);
+            let offset = view.offset_at(partition.slot, time).map_err(said)?;
+            hasher.update(&offset.get().to_le_bytes());
+        }
+    }
+    for order in (0..ORDERS).step_by(37) {
+        let key = OrderKey::new(&format!("order-{order}")).expect("an order key");
+        for (slot, offset) in
+            view.order(&topic_name(TOPIC), &key, None, usize::MAX).map_err(said)?
+        {
+            hasher.update(&slot.get().to_le_bytes());
+            hasher.update(&offset.get().to_le_bytes());
+        }
+    }
+    Ok(hasher.digest128())
+}
+
+/// A node that was stopped as one should, and what it lists.
+#[derive(Debug)]
+pub struct Stopped {
+    disk: SimDisk,
+    told: String,
+}
+
+impl Stopped {
+    /// Lives through a run and stops.
+    ///
+    /// # Errors
+    /// A violation where the listings are not the same with and without the index.
+    ///
+    /// # Panics
+    /// If the disk, which has no fault, fails.
+    pub fn new() -> Result<Self, Violation> {
+        let disk = SimDisk::new();
+        let mut player = Player::open(&disk, player::options(), 11).expect("the disk has no fault");
+        let steps = script::long(5, 30).into_iter();
+        for step in steps.filter(|step| !matches!(step, Step::Restart | Step::Stop)) {
+            player.play(step).expect("the disk has no fault");
+        }
+        player.stop().expect("the disk has no fault");
+        assert!(disk.inode("index.redb").is_some(), "there is an index");
+        let told = listings::told(&copy(&disk), &player::options(), &mut Dice::new(1))?;
+        Ok(Self { disk, told })
+    }
+
+    /// Turns bits of the index or of its stamp, as `seed` says, and asks for the listings.
+    ///
+    /// # Errors
+    /// If they are not what they were.
+    pub fn damage(&self, seed: u64) -> Result<(), Violation> {
+        let disk = copy(&self.disk);
+        let mut dice = Dice::new(seed);
+        let name = if dice.below(16) == 0 { "index.stamp" } else { "index.redb" };
+        let bits = disk.content(name).map_or(0, |content| content.len() * 8);
+        for _ in 0..=dice.below(4) {
+            let first = below(&mut dice, bits - 64) as u64;
+            // One bit, or some of a few bytes.
+            let mask = if dice.below(2) == 0 { 1 } else { dice.next_u64() | 1 };
+            for bit in (0..64).filter(|bit| mask >> bit & 1 == 1) {
+                disk.flip_bit(name, first + bit);
+            }
+        }
+        let told = listings::told(&disk, &player::options(), &mut dice)?;
+        ensure(told == self.told, "D8", || format!("{told} is listed, not {}", self.told))
+    }
+}
+
+fn copy(disk: &SimDisk) -> SimDisk {
+    disk.crash_image(&mut |_| true)
+}
+
+impl Sum {
+    fn add(&mut self, other: Self) {
+        self.len_bytes = other.len_bytes;
+        self.turned += other.turned;
+        self.detected += other.detected;
+        self.free += other.free;
+        self.reads += other.reads;
+        self.refused += other.refused;
+        self.starts += other.starts;
+        self.not_started += other.not_started;
+        self.violations.extend(other.violations);
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "bytes": self.len_bytes,
+            "turned": self.turned,
+            "detected": self.detected,
+            "in_free_space": self.free,
+            "reads": self.reads,
+            "reads_refused": self.refused,
+            "starts": self.starts,
+            "starts_refused": self.not_started,
+        })
+    }
+}
+
+/// Turns all bits of one file.
+fn all(target: Target, args: &Args) -> Sum {
+    let still = Still::new();
+    let bits = still.disk.content(&still.name(target)).map_or(0, |file| file.len() as u64 * 8);
+    let stretch = STRETCH * args.every.max(1);
+    let stretches = usize::try_from(bits.div_ceil(stretch)).expect("a small file");
+    let sum = Mutex::new(Sum::default());
+    in_parallel(args.threads, stretches, &|number| {
+        let from = number as u64 * stretch;
+        case(format!("flips --every {}", args.every));
+        let found = Still::new().turn(target, from..bits.min(from + stretch), args.every);
+        let mut sum = sum.lock().expect("no thread has panicked");
+        sum.add(found);
+        eprintln!("{} bits of a {}file", sum.turned, target.text());
+        sum.violations.is_empty()
+    });
+    sum.into_inner().expect("no thread has panicked")
+}
+
+/// Turns bits of a journal file, of its run, and of the index.
+///
+/// # Panics
+/// If the store does.
+pub fn run(args: &Args) -> ExitCode {
+    let started = Instant::now();
+    let (journal, run) = (all(Target::Journal, args), all(Target::Run, args));
+    let index = Mutex::new((0_u64, Vec::new()));
+    match Stopped::new() {
+        Ok(stopped) => {
+            let count = usize::try_from(args.index).unwrap_or(usize::MAX);
+            in_parallel(args.threads, count, &|seed| {
+                case(format!("flips, index damage {seed}"));
+                let found = stopped.damage(seed as u64);
+                let mut index = index.lock().expect("no thread has panicked");
+                index.0 += 1;
+                if let Err(found) = found {
+                    index.1.push(format!("index damage {seed}: {found}"));
+                }
+                if index.0.is_multiple_of(5_000) {
+                    eprintln!("{} damages of the index", index.0);
+                }
+                index.1.is_empty()
+            });
+        }
+        Err(found) => index.lock().expect("nobody has it").1.push(found.to_string()),
+    }
+    let (damages, of_index) = index.into_inner().expect("no thread has panicked");
+    let violations: Vec<&String> =
+        journal.violations.iter().chain(&run.violations).chain(&of_index).collect();
+    for violation in &violations {
+        eprintln!(
+            "{violation}
+replay: {COMMAND} flips --every {}",
+            args.every
+        );
+    }
+    let line = serde_json::json!({
+        "journal": journal.json(),
+        "run": run.json(),
+        "index_damages": damages,
+        "violations": violations.len(),
+        "seconds": started.elapsed().as_secs(),
+    });
+    println!("{}", if args.json { line.to_string() } else { format!("{line:#}") });
+    if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
