@@ -1,4 +1,5 @@
 //! Living through many seeds: progress, and what it came to.
+#![expect(clippy::cast_precision_loss, reason = "what is printed is rounded")]
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

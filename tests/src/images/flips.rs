@@ -11,7 +11,7 @@ use takt_storage::disk::Disk;
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::entry::TopicSettings;
 use takt_storage::journal::verify;
-use takt_storage::store::{Store, StoreOptions, verify_runs};
+use takt_storage::store::{Store, StoreOptions, sealed_ends, verify_runs};
 use takt_storage::view::{ReadError, View};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -145,7 +145,8 @@ impl Still {
         let content = self.disk.content(&self.name(Target::Journal)).expect("the file is there");
         let blocks = content[PREAMBLE_BLOCKS].try_into().expect("four bytes");
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let reports = verify(&disk).expect("nothing is damaged");
+        let reports =
+            verify(&disk, &sealed_ends(&disk).unwrap_or_default()).expect("nothing is damaged");
         assert!(reports.iter().all(|report| report.damage.is_none()), "nothing is damaged");
         u64::from(u32::from_le_bytes(blocks)) * BLOCK_BYTES + reports[0].bytes
     }
@@ -188,7 +189,7 @@ impl Still {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let reported = match target {
             Target::Journal => {
-                let reports = verify(&disk);
+                let reports = verify(&disk, &sealed_ends(&disk).unwrap_or_default());
                 reports.map_or(true, |files| {
                     files.iter().any(|file| file.name == name && file.damage.is_some())
                 })

@@ -7,7 +7,7 @@ use takt_client::Timestamp;
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::disk::{Disk, DiskFile};
 use takt_storage::journal::verify;
-use takt_storage::store::{Store, verify_runs};
+use takt_storage::store::{Store, sealed_ends, verify_runs};
 
 use super::player::{self, Player};
 use super::script::{self, Step};
@@ -68,7 +68,7 @@ impl Directory {
         let disk = self.disk.crash_image(&mut |_| true);
         change(&disk);
         let seam: Arc<dyn Disk> = Arc::new(disk.clone());
-        let reported = verify(&seam)
+        let reported = verify(&seam, &sealed_ends(&seam).unwrap_or_default())
             .map_or(true, |found| found.iter().any(|file| file.damage.is_some()))
             || verify_runs(&seam).map_or(true, |found| found.iter().any(|f| f.damage.is_some()));
         let at = Timestamp::from_micros(1_900_000_000_000_000);

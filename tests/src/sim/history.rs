@@ -90,7 +90,7 @@ pub struct Committed {
 }
 
 /// Everything that happened.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct History {
     /// All intents.
     pub intents: Vec<Intent>,
@@ -162,7 +162,7 @@ impl History {
                 }
             }
             Fate::Refused => {
-                self.violated("I4", format!("event {id} was refused, then {answer:?}"))
+                self.violated("I4", format!("event {id} was refused, then {answer:?}"));
             }
         }
     }

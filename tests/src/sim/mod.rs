@@ -10,6 +10,16 @@
 //!
 //! Nothing here reads a clock, a socket or a file, or draws a number that the seed does not decide:
 //! the same seed gives the same trace.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    reason = "numbers that a seed draws are small, and what is printed is rounded"
+)]
+#![expect(
+    clippy::struct_excessive_bools,
+    reason = "what is wrong with a node or a stream at a time is a set of such flags"
+)]
 
 mod adapter;
 mod agenda;

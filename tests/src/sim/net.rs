@@ -420,7 +420,7 @@ impl Net {
         loop {
             let sides = self.conns.get_mut(&conn).expect("the caller has looked");
             let side = &mut sides[from];
-            if !side.ready || (side.unread > 0 && side.unread >= WINDOW_BYTES) {
+            if !side.ready || side.unread >= WINDOW_BYTES {
                 return;
             }
             let Some(frame) = side.waiting.pop_front() else { return };

@@ -177,11 +177,7 @@ impl SimNode {
 
     /// Its wall clock.
     pub fn wall(&self, now: At) -> Timestamp {
-        Timestamp::from_micros(self.stopped_at.unwrap_or(self.right(now) + self.skew))
-    }
-
-    fn right(&self, now: At) -> i64 {
-        BEGIN_US + i64::try_from(now).expect("not that long")
+        Timestamp::from_micros(self.stopped_at.unwrap_or(right(now) + self.skew))
     }
 
     /// Its wall clock jumps.
@@ -313,6 +309,11 @@ impl SimNode {
         });
         up
     }
+}
+
+/// What a clock that is right shows, in microseconds since 1970.
+fn right(now: At) -> i64 {
+    BEGIN_US + i64::try_from(now).expect("not that long")
 }
 
 /// An error with what is behind it.

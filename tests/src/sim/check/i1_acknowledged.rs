@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use takt_protocol::words::OrderSequence;
 use takt_reader::{Record, Verdict};
 
 use super::end::{End, visible};
@@ -18,7 +19,7 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
         at_hub.insert((plant, topic, partition.id.number), visible(partition));
     }
     let mut at_plant = Index::new();
-    for (&(plant, topic, number), _) in &at_hub {
+    for &(plant, topic, number) in at_hub.keys() {
         if let Some(own) = end.own(plant, topic, number) {
             at_plant.insert((plant, topic, number), visible(own));
         }
@@ -51,7 +52,7 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
                 Answered::Conflict => same_key && !same_content,
             };
             let same_order = answer == Answered::Conflict
-                || record.order_sequence == order_sequence.map(|s| s.get());
+                || record.order_sequence == order_sequence.map(OrderSequence::get);
             if !as_promised || !same_order || record.verdict != Verdict::Visible {
                 violated(format!("event {id}, {answer:?} at {place:?}: {whose} has {}", record.id));
             }

@@ -13,6 +13,8 @@ mod i5_offsets;
 mod i6_cursors;
 mod i7_durable;
 mod i8_plants;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

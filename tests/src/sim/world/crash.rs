@@ -110,8 +110,8 @@ impl World {
     }
 
     /// A fault that waited for a commit.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller gives faults of commits only")]
     pub(super) fn strike_commit(&mut self, number: usize, fault: Fault) {
-        let boot = self.nodes[number].boot;
         let node = &mut self.nodes[number];
         let Some(up) = &mut node.up else { return };
         let Some(commit) = &up.commit else { return };
@@ -157,7 +157,6 @@ impl World {
             }
             _ => unreachable!("no fault of commits"),
         }
-        _ = boot;
     }
 
     /// The time of a fault has come.
@@ -255,7 +254,7 @@ impl World {
                 self.fired.count(fault);
             }
             Fault::ConnectionCut | Fault::Partition | Fault::HalfPartition | Fault::Noise => {
-                self.strike_network(fault, a_while)
+                self.strike_network(fault, a_while);
             }
         }
     }
@@ -335,9 +334,9 @@ impl World {
             return;
         };
         let content = node.disk.content(file).expect("it was listed");
-        let blocks = content.chunks(BLOCK_BYTES);
-        let last = blocks.enumerate().filter(|(_, block)| block.iter().any(|byte| *byte != 0));
-        let last = last.last().map_or(0, |(number, _)| number);
+        let mut blocks = content.chunks(BLOCK_BYTES);
+        let is_written = |block: &[u8]| block.iter().any(|byte| *byte != 0);
+        let last = blocks.rposition(is_written).unwrap_or_default();
         let block = last.saturating_sub(usize::from(self.dice.below(2) == 0));
         let bit = (block * BLOCK_BYTES * 8) as u64 + self.dice.below(BLOCK_BYTES as u64 * 8);
         let inode = node.disk.inode(file).expect("it was listed");

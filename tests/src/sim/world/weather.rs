@@ -12,6 +12,7 @@ use crate::sim::faults::Fault;
 use crate::sim::net::{Host, Weather};
 
 impl World {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller gives faults of the network")]
     pub(super) fn strike_network(&mut self, fault: Fault, a_while: u64) {
         match fault {
             Fault::ConnectionCut => {
@@ -36,11 +37,11 @@ impl World {
                 let loss = 10 + self.dice.below(290);
                 let double = self.dice.below(200);
                 let jitter = self.dice.below(200) * MS;
-                self.net.set_wan(Weather { loss, double, jitter, ..self.plan.wan });
+                self.net.set_wan(Weather { jitter, loss, double, ..self.plan.wan });
                 self.net.set_lan(Weather {
+                    jitter: jitter / 100,
                     loss: loss / 4,
                     double,
-                    jitter: jitter / 100,
                     ..self.plan.lan
                 });
                 self.fired.count(fault);

@@ -1,0 +1,152 @@
+//! The checker checked: a history that holds, and one forgery for each invariant.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use takt_protocol::words::Offset;
+
+use super::*;
+use crate::sim::history::{Fate, History};
+use crate::sim::plan::Plan;
+
+/// A world that has come to rest: its history, and its files.
+struct Lived {
+    plants: Vec<String>,
+    topics: usize,
+    history: History,
+    files: Vec<BTreeMap<String, Vec<u8>>>,
+}
+
+static LIVED: LazyLock<Lived> = LazyLock::new(|| {
+    // A small world with consumers, repeats and orders.
+    let fits = |plan: &Plan| plan.consumers > 0 && plan.orders <= 100 && plan.repeats > 0;
+    let plan = (0..).map(Plan::draw).find(fits).expect("some seed draws such a world");
+    let mut world = World::new(plan, Instant::now());
+    world.run();
+    assert!(world.drained, "{:?}", world.history.violations);
+    world.stop_all();
+    world.history.close();
+    Lived {
+        plants: (0..world.plan.plants).map(|n| world.nodes[n].name.to_string()).collect(),
+        topics: world.plan.topics,
+        files: world.nodes.iter().map(|node| node.disk.files()).collect(),
+        history: std::mem::take(&mut world.history),
+    }
+});
+
+/// The invariants that are violated once the end and the history are forged.
+fn found(forge: impl FnOnce(&mut End<'_>, &mut History)) -> Vec<&'static str> {
+    let lived = &*LIVED;
+    let read = |files| NodeEnd::new(takt_reader::read(files).expect("the files read"));
+    let nodes = lived.files.iter().map(read).collect();
+    let mut end = End { plants: lived.plants.clone(), topics: lived.topics, nodes };
+    let mut history = lived.history.clone();
+    forge(&mut end, &mut history);
+    let mut found: Vec<_> = all(&end, &history).into_iter().map(|(name, _)| name).collect();
+    found.dedup();
+    found
+}
+
+/// The hub's partition with the most records.
+fn largest<'e, 'a>(end: &'e mut End<'a>) -> &'e mut takt_reader::Partition<'a> {
+    let hub = &mut end.nodes.last_mut().expect("the hub").contents.partitions;
+    hub.iter_mut().max_by_key(|partition| partition.records.len()).expect("a partition")
+}
+
+#[test]
+fn a_history_that_holds_is_accepted() {
+    assert_eq!(found(|_, _| {}), [""; 0]);
+}
+
+#[test]
+fn i1_an_acknowledged_event_that_is_not_where_it_was_promised() {
+    let found = found(|_, history| {
+        let promised = history.intents.iter_mut().find_map(|intent| match &mut intent.fate {
+            Fate::Acknowledged { place, .. } => Some(place),
+            Fate::Unknown | Fate::Refused => None,
+        });
+        let place = promised.expect("something was acknowledged");
+        place.offset = place.offset.advance(1);
+    });
+    assert!(found.contains(&"I1"), "{found:?}");
+}
+
+#[test]
+fn i2_an_event_that_stands_twice() {
+    let found = found(|end, _| {
+        let partition = largest(end);
+        let twice = partition.records.iter().find(|record| record.is_visible()).cloned();
+        partition.records.extend(twice);
+    });
+    assert!(found.contains(&"I2"), "{found:?}");
+}
+
+#[test]
+fn i3_two_events_of_an_order_that_changed_places() {
+    let found = found(|end, _| {
+        let records = &mut largest(end).records;
+        let ordered = |at: &usize| records[*at].is_visible() && records[*at].order_key.is_some();
+        let places: Vec<usize> = (0..records.len()).filter(ordered).collect();
+        let same = |a: usize, b: usize| {
+            records[a].order_key == records[b].order_key
+                && records[a].producer == records[b].producer
+        };
+        let pair = places
+            .iter()
+            .enumerate()
+            .find_map(|(i, a)| places[i + 1..].iter().find(|b| same(*a, **b)).map(|b| (*a, *b)));
+        let (a, b) = pair.expect("an order with two events of one adapter");
+        records.swap(a, b);
+    });
+    assert!(found.contains(&"I3"), "{found:?}");
+}
+
+#[test]
+fn i4_an_event_that_was_refused_and_one_that_nobody_sent() {
+    let refused = found(|end, history| {
+        let record = largest(end).records.iter().find(|record| record.is_visible()).cloned();
+        let record = record.expect("an event");
+        let id =
+            history.intent_of(record.producer, record.sequence, record.id).expect("it was sent");
+        history.intents[id as usize].fate = Fate::Refused;
+    });
+    assert!(refused.contains(&"I4"), "{refused:?}");
+    let unsent = found(|end, _| largest(end).records[0].sequence += 1_000_000);
+    assert!(unsent.contains(&"I4"), "{unsent:?}");
+}
+
+#[test]
+fn i5_an_offset_that_meant_something_else_when_it_was_read() {
+    let found = found(|_, history| {
+        let mut seen = history.seen.values_mut().filter_map(|seen| seen.first_entry());
+        seen.next().expect("something was read").get_mut().digest ^= 1;
+    });
+    assert!(found.contains(&"I5"), "{found:?}");
+}
+
+#[test]
+fn i6_a_cursor_that_went_back() {
+    let found = found(|_, history| {
+        let mut all = history.committed.values_mut().flat_map(|c| c.acknowledged.values_mut());
+        let at = all.next().expect("something was committed");
+        *at = Offset::new(at.get() + 1_000_000);
+    });
+    assert!(found.contains(&"I6"), "{found:?}");
+}
+
+#[test]
+fn i7_an_offset_that_was_read_and_is_not_there() {
+    let found = found(|_, history| {
+        let seen = history.seen.values_mut().next().expect("something was read");
+        let last = *seen.values().next().expect("an offset");
+        seen.insert(10_000_000, last);
+    });
+    assert!(found.contains(&"I7"), "{found:?}");
+}
+
+#[test]
+fn i8_a_batch_of_another_plant() {
+    let found = found(|end, _| largest(end).batches[0].producer = "spiffe://takt.local/plant/x/y");
+    assert!(found.contains(&"I8"), "{found:?}");
+}
