@@ -29,6 +29,7 @@ pub fn same(contents: &Contents<'_>, view: &View) -> Result<(), String> {
     equal("producers", contents.producers.len(), view.status().producers)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "most are numbers, made for the comparison")]
 fn equal<A: PartialEq<B> + Debug, B: Debug>(what: &str, found: A, shown: B) -> Result<(), String> {
     if found == shown {
         Ok(())

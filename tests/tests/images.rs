@@ -4,9 +4,10 @@
 use takt_storage::disk::Disk;
 use takt_storage::disk::sim::SimDisk;
 use takt_tests::images::choices::Effort;
-use takt_tests::images::flips::{Still, Stopped, Target};
+use takt_tests::images::flips::{Still, Target};
 use takt_tests::images::recorded::{Recorded, spread};
 use takt_tests::images::recover::Counts;
+use takt_tests::images::stopped::Stopped;
 use takt_tests::images::tamper::{Directory, Outcome, put};
 use takt_tests::images::{errors, scope, transactions};
 
@@ -55,7 +56,7 @@ fn no_failed_call_loses_what_was_acknowledged() {
 
 #[test]
 fn a_turned_bit_is_reported_and_never_served() {
-    let still = Still::new();
+    let still = Still::filled();
     for target in [Target::Journal, Target::Run] {
         let sum = still.turn(target, 0..u64::MAX, 1_201);
         assert_eq!(sum.violations, [""; 0]);

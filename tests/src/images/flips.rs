@@ -15,11 +15,10 @@ use takt_storage::store::{Store, StoreOptions, sealed_ends, verify_runs};
 use takt_storage::view::{ReadError, View};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::choices::below;
-use super::player::{self, Player, topic_name};
+use super::player::topic_name;
 use super::run::{COMMAND, case, in_parallel};
-use super::script::{self, Step};
-use super::{Violation, ensure, listings};
+use super::stopped::Stopped;
+use super::{Violation, ensure};
 use crate::driver::{self, Driver};
 use crate::events::{Dice, events};
 
@@ -114,7 +113,7 @@ impl Still {
     ///
     /// # Panics
     /// If the disk, which has no fault, fails.
-    pub fn new() -> Self {
+    pub fn filled() -> Self {
         let disk = SimDisk::new();
         let at = Arc::new(disk.clone());
         let (mut driver, _) = Driver::open(at, options(), 3, TOPIC).expect("an empty disk");
@@ -273,60 +272,6 @@ fn answers(view: &View) -> Result<u128, String> {
     Ok(hasher.digest128())
 }
 
-/// A node that was stopped as one should, and what it lists.
-#[derive(Debug)]
-pub struct Stopped {
-    disk: SimDisk,
-    told: String,
-}
-
-impl Stopped {
-    /// Lives through a run and stops.
-    ///
-    /// # Errors
-    /// A violation where the listings are not the same with and without the index.
-    ///
-    /// # Panics
-    /// If the disk, which has no fault, fails.
-    pub fn new() -> Result<Self, Violation> {
-        let disk = SimDisk::new();
-        let mut player = Player::open(&disk, player::options(), 11).expect("the disk has no fault");
-        let steps = script::long(5, 30).into_iter();
-        for step in steps.filter(|step| !matches!(step, Step::Restart | Step::Stop)) {
-            player.play(step).expect("the disk has no fault");
-        }
-        player.stop().expect("the disk has no fault");
-        assert!(disk.inode("index.redb").is_some(), "there is an index");
-        let told = listings::told(&copy(&disk), &player::options(), &mut Dice::new(1))?;
-        Ok(Self { disk, told })
-    }
-
-    /// Turns bits of the index or of its stamp, as `seed` says, and asks for the listings.
-    ///
-    /// # Errors
-    /// If they are not what they were.
-    pub fn damage(&self, seed: u64) -> Result<(), Violation> {
-        let disk = copy(&self.disk);
-        let mut dice = Dice::new(seed);
-        let name = if dice.below(16) == 0 { "index.stamp" } else { "index.redb" };
-        let bits = disk.content(name).map_or(0, |content| content.len() * 8);
-        for _ in 0..=dice.below(4) {
-            let first = below(&mut dice, bits - 64) as u64;
-            // One bit, or some of a few bytes.
-            let mask = if dice.below(2) == 0 { 1 } else { dice.next_u64() | 1 };
-            for bit in (0..64).filter(|bit| mask >> bit & 1 == 1) {
-                disk.flip_bit(name, first + bit);
-            }
-        }
-        let told = listings::told(&disk, &player::options(), &mut dice)?;
-        ensure(told == self.told, "D8", || format!("{told} is listed, not {}", self.told))
-    }
-}
-
-fn copy(disk: &SimDisk) -> SimDisk {
-    disk.crash_image(&mut |_| true)
-}
-
 impl Sum {
     fn add(&mut self, other: Self) {
         self.len_bytes = other.len_bytes;
@@ -356,7 +301,7 @@ impl Sum {
 
 /// Turns all bits of one file.
 fn all(target: Target, args: &Args) -> Sum {
-    let still = Still::new();
+    let still = Still::filled();
     let bits = still.disk.content(&still.name(target)).map_or(0, |file| file.len() as u64 * 8);
     let stretch = STRETCH * args.every.max(1);
     let stretches = usize::try_from(bits.div_ceil(stretch)).expect("a small file");
@@ -364,7 +309,7 @@ fn all(target: Target, args: &Args) -> Sum {
     in_parallel(args.threads, stretches, &|number| {
         let from = number as u64 * stretch;
         case(format!("flips --every {}", args.every));
-        let found = Still::new().turn(target, from..bits.min(from + stretch), args.every);
+        let found = Still::filled().turn(target, from..bits.min(from + stretch), args.every);
         let mut sum = sum.lock().expect("no thread has panicked");
         sum.add(found);
         eprintln!("{} bits of a {}file", sum.turned, target.text());

@@ -1,5 +1,7 @@
 //! The index of listings on an image: whatever the crash left of it, operators are told the same.
 
+use std::fmt::Write;
+
 use takt_client::Timestamp;
 use takt_storage::disk::Disk;
 use takt_storage::disk::sim::SimDisk;
@@ -60,7 +62,7 @@ fn answers(store: &Store<()>) -> Result<String, Violation> {
         for back in [0, 1, 1_000, 5_000, 50_000, 1_000_000, 20_000_000] {
             let time = Timestamp::from_micros(last - back);
             let offset = view.offset_at(partition.slot, time).map_err(failed)?;
-            text.push_str(&format!(" {}@{back}={offset}", partition.slot));
+            write!(text, " {}@{back}={offset}", partition.slot).expect("a text takes all");
         }
     }
     Ok(text)

@@ -8,8 +8,9 @@
 //!   reader reads the same, and starting again, also with crashes inside of the starts, ends in the
 //!   same state.
 //! - [`recorded`] does this for long runs, [`scope`] for all short sequences of steps, [`errors`]
-//!   fails every call of a run once, [`flips`] turns every bit of what lies still, and
-//!   [`transactions`] holds redb itself to the crash model.
+//!   fails every call of a run once, [`flips`] turns every bit of what lies still, [`stopped`]
+//!   damages the index of listings, [`tamper`] changes whole files, and [`transactions`] holds redb
+//!   itself to the crash model.
 //!
 //! All follows from numbers: [`run`] prints the command that replays what it found.
 
@@ -26,6 +27,7 @@ pub mod recover;
 pub mod run;
 pub mod scope;
 pub mod script;
+pub mod stopped;
 pub mod tamper;
 pub mod transactions;
 

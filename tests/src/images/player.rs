@@ -34,6 +34,8 @@ pub const PRODUCER: (&str, &str) = ("spiffe://takt/test", "adapter");
 const START_US: i64 = 1_700_000_000_000_000;
 /// Steps within which an operation is answered.
 const STEPS_MAX: usize = 40;
+/// More jobs than there can be in a row.
+const JOBS_MAX: usize = 100;
 /// How many bytes an event has that is to fill a file.
 const LONG: usize = 2_500;
 
@@ -286,16 +288,12 @@ impl Player {
         self.book.topics.push(Asked::new(at, name.to_owned()));
         let topic = topic_name(name);
         let settings = TopicSettings::default();
-        match self.ask(Operation::CreateTopic { name: topic, settings })? {
-            Answer::TopicCreated { .. } => {
-                let now = self.disk.operations();
-                let asked = self.book.topics.last_mut().expect("just asked");
-                asked.acknowledged = Some(now);
-                self.topics += 1;
-                self.open_producer(name)
-            }
-            answer => refused(&answer),
-        }
+        let answer = self.ask(Operation::CreateTopic { name: topic, settings })?;
+        let Answer::TopicCreated { .. } = answer else { return refused(&answer) };
+        let now = self.disk.operations();
+        self.book.topics.last_mut().expect("just asked").acknowledged = Some(now);
+        self.topics += 1;
+        self.open_producer(name)
     }
 
     fn open_producer(&mut self, name: &'static str) -> Result<(), Halt> {
@@ -307,20 +305,17 @@ impl Player {
         let what = (producer().to_string(), name.to_owned(), epoch);
         self.book.opened.push(Asked::new(at, what));
         let (producer, topic) = (producer(), topic_name(name));
-        match self.ask(Operation::OpenProducer { producer, topic, transient: false })? {
-            Answer::ProducerOpened(opened) => {
-                // An opening whose answer did not come may have raised it too.
-                assert!(opened.epoch.get() >= epoch, "epochs go up");
-                let now = self.disk.operations();
-                let asked = self.book.opened.last_mut().expect("just asked");
-                asked.acknowledged = Some(now);
-                asked.what.2 = opened.epoch.get();
-                let next = opened.last_sequence.advance(1);
-                self.sessions.insert(name, Session { epoch: opened.epoch, next });
-                Ok(())
-            }
-            answer => refused(&answer),
-        }
+        let answer = self.ask(Operation::OpenProducer { producer, topic, transient: false })?;
+        let Answer::ProducerOpened(opened) = answer else { return refused(&answer) };
+        // An opening whose answer did not come may have raised it too.
+        assert!(opened.epoch.get() >= epoch, "epochs go up");
+        let now = self.disk.operations();
+        let asked = self.book.opened.last_mut().expect("just asked");
+        asked.acknowledged = Some(now);
+        asked.what.2 = opened.epoch.get();
+        let next = opened.last_sequence.advance(1);
+        self.sessions.insert(name, Session { epoch: opened.epoch, next });
+        Ok(())
     }
 
     fn set_cursor(&mut self) -> Result<(), Halt> {
@@ -339,14 +334,11 @@ impl Player {
             hold: false,
             positions: vec![(partition.slot, offset)],
         };
-        match self.ask(set)? {
-            Answer::CursorSet => {
-                let now = self.disk.operations();
-                self.book.cursors.last_mut().expect("just asked").acknowledged = Some(now);
-                Ok(())
-            }
-            answer => refused(&answer),
-        }
+        let answer = self.ask(set)?;
+        let Answer::CursorSet = answer else { return refused(&answer) };
+        let now = self.disk.operations();
+        self.book.cursors.last_mut().expect("just asked").acknowledged = Some(now);
+        Ok(())
     }
 
     /// Publishes what fills a file, until it is left.
@@ -389,7 +381,11 @@ impl Player {
 
     fn settle(&mut self) -> Result<(), Halt> {
         for _ in 0..6 {
-            while self.job()? {}
+            for _ in 0..JOBS_MAX {
+                if !self.job()? {
+                    break;
+                }
+            }
             self.retain()?;
         }
         Ok(())
@@ -408,10 +404,8 @@ impl Player {
         let topics = vec![MirrorTopic { name: name.clone(), settings: TopicSettings::default() }];
         let origin = NodeName::new(ORIGIN).expect("a name");
         let open = Operation::OpenMirror { origin, journal: *journal, topics };
-        let ends = match self.ask(open)? {
-            Answer::MirrorOpened(ends) => ends,
-            answer => return refused(&answer),
-        };
+        let answer = self.ask(open)?;
+        let Answer::MirrorOpened(ends) = answer else { return refused(&answer) };
         let slot = ends[0].slot;
         let next = ends[0].end.map_or(0, |end| end.next_batch.get());
         let next = usize::try_from(next).expect("a small number");
@@ -422,14 +416,10 @@ impl Player {
             let hasher = self.live()?.view().key_hasher().clone();
             hasher.hash_batch(&name, batch.batch(), &mut keys).expect("a batch that holds");
             let (journal, batch) = (*journal, batch.clone());
-            match self.ask(Operation::Mirror { slot, journal, batch, keys })? {
-                Answer::Mirrored { .. } => {
-                    let now = self.disk.operations();
-                    self.book.mirrored.last_mut().expect("just asked").acknowledged = Some(now);
-                }
-                Answer::Full => return Err(Halt::Full),
-                answer => return refused(&answer),
-            }
+            let answer = self.ask(Operation::Mirror { slot, journal, batch, keys })?;
+            let Answer::Mirrored { .. } = answer else { return refused(&answer) };
+            let now = self.disk.operations();
+            self.book.mirrored.last_mut().expect("just asked").acknowledged = Some(now);
         }
         Ok(())
     }
@@ -441,29 +431,23 @@ impl Player {
         let sent = Sent { at, topic: topic.to_owned(), first: first.get(), events, receipt: None };
         let count = sent.events.len() as u64;
         self.book.sent.push(sent.clone());
-        match self.send(topic, session.epoch, &sent)? {
-            Answer::Receipt(receipt) => {
-                let now = self.disk.operations();
-                self.book.sent.last_mut().expect("just sent").receipt = Some((now, receipt));
-                let next = first.advance(count);
-                self.sessions.insert(topic, Session { next, ..session });
-                Ok(())
-            }
-            answer => refused(&answer),
-        }
+        let answer = self.send(topic, session.epoch, &sent)?;
+        let Answer::Receipt(receipt) = answer else { return refused(&answer) };
+        let now = self.disk.operations();
+        self.book.sent.last_mut().expect("just sent").receipt = Some((now, receipt));
+        let next = first.advance(count);
+        self.sessions.insert(topic, Session { next, ..session });
+        Ok(())
     }
 
     /// Sends a batch again that has its receipt: it gets the same.
     fn resend(&mut self, topic: &'static str, sent: &Sent) -> Result<(), Halt> {
         let Some((_, receipt)) = &sent.receipt else { return Ok(()) };
         let session = self.sessions[topic];
-        match self.send(topic, session.epoch, sent)? {
-            Answer::Receipt(again) => {
-                assert_eq!(again, *receipt, "a kept receipt is the first");
-                Ok(())
-            }
-            answer => refused(&answer),
-        }
+        let answer = self.send(topic, session.epoch, sent)?;
+        let Answer::Receipt(again) = answer else { return refused(&answer) };
+        assert_eq!(again, *receipt, "a kept receipt is the first");
+        Ok(())
     }
 
     /// Publishes a batch as it is.
@@ -508,13 +492,11 @@ impl Player {
 
     /// Makes durable what is staged; a job where that must come first.
     fn sync(&mut self) -> Result<Vec<Answer>, Halt> {
-        match self.live()?.seal()? {
-            Some(pending) => self.finish(pending),
-            None => {
-                self.job()?;
-                Ok(Vec::new())
-            }
+        if let Some(pending) = self.live()?.seal()? {
+            return self.finish(pending);
         }
+        self.job()?;
+        Ok(Vec::new())
     }
 
     fn finish(&mut self, pending: PendingCommit<()>) -> Result<Vec<Answer>, Halt> {
@@ -538,11 +520,12 @@ impl Player {
 }
 
 fn refused(answer: &Answer) -> Result<(), Halt> {
-    match answer {
-        Answer::Refused(refusal) if refusal.code == ErrorCode::Full => Err(Halt::Full),
-        Answer::Refused(refusal) if refusal.code == ErrorCode::Stopping => Err(Halt::Commit),
-        answer => panic!("not an answer to this: {answer:?}"),
-    }
+    let code = if let Answer::Refused(refusal) = answer { Some(refusal.code) } else { None };
+    assert!(
+        *answer == Answer::Full || matches!(code, Some(ErrorCode::Full | ErrorCode::Stopping)),
+        "not an answer to this: {answer:?}"
+    );
+    Err(if code == Some(ErrorCode::Stopping) { Halt::Commit } else { Halt::Full })
 }
 
 /// The only producer.

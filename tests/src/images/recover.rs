@@ -82,7 +82,7 @@ pub fn check_image(
 ) -> Result<(), Violation> {
     counts.images += 1;
     let before = files(image);
-    if !before.keys().any(|name| name.starts_with("journal-") && name.ends_with(".log")) {
+    if !before.keys().any(|name| is_journal(name)) {
         counts.empty += 1;
         let acknowledged = page.book.topics.iter().any(|topic| page.must_be(topic));
         ensure(!acknowledged, "I1", || "there is no journal any more".to_owned())?;
@@ -136,6 +136,11 @@ pub fn check_image(
         _ => {}
     }
     Ok(())
+}
+
+/// Whether a file is the journal's, and no attempt at one.
+fn is_journal(name: &str) -> bool {
+    name.strip_prefix("journal-").is_some_and(|rest| rest.strip_suffix(".log").is_some())
 }
 
 /// Cuts the power within a start that was recorded, and within the start behind it.

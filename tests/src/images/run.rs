@@ -155,7 +155,7 @@ impl Sum {
 
     fn print(&self, args: &Args, started: Instant) {
         let counts = &self.counts;
-        let rate = counts.images as f64 / self.cpu.as_secs_f64().max(1e-9);
+        let cpu_ms = u64::try_from(self.cpu.as_millis()).unwrap_or(u64::MAX).max(1);
         let line = serde_json::json!({
             "images": counts.images,
             "recoveries": counts.recoveries,
@@ -177,7 +177,7 @@ impl Sum {
             "redb_crash_points": self.redb.moments,
             "redb_not_made_yet": self.redb.unmade,
             "violations": self.violations.len(),
-            "images_per_core_s": rate.round(),
+            "images_per_core_s": counts.images * 1_000 / cpu_ms,
             "seconds": started.elapsed().as_secs(),
         });
         let text = if args.json { line.to_string() } else { format!("{line:#}") };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use takt_protocol::batch::Place;
 use takt_protocol::event::Event;
-use takt_protocol::words::{Offset, OrderKey, OrderSequence, PartitionId, Timestamp};
+use takt_protocol::words::{BatchNumber, Offset, OrderKey, OrderSequence, PartitionId, Timestamp};
 
 use super::agenda::At;
 use crate::events::{Dice, SOURCE};
@@ -107,6 +107,8 @@ pub struct History {
     pub committed: BTreeMap<String, Committed>,
     /// The last key of each node and topic.
     keys: BTreeMap<(usize, usize), u32>,
+    /// By partition: the batch up to which the hub has acknowledged all.
+    pub at_hub: BTreeMap<PartitionId, BatchNumber>,
     /// Records that were acknowledged.
     pub acknowledged: u64,
     /// Intents that were sent at least once.
@@ -228,6 +230,15 @@ impl History {
             order_key: intent.order.map(order_key),
             data: self.data(intent.content).into(),
             ..Event::default()
+        }
+    }
+
+    /// The hub says that it holds a partition up to a batch.
+    pub fn acknowledge_at_hub(&mut self, partition: &PartitionId, end: BatchNumber) {
+        if let Some(known) = self.at_hub.get_mut(partition) {
+            *known = end.max(*known);
+        } else {
+            self.at_hub.insert(partition.clone(), end);
         }
     }
 

@@ -68,7 +68,13 @@ impl World {
                         node.backoff.reset();
                         up.writer.hold_for_uplink(Some(ends));
                     }
-                    UplinkEvent::Acked(ends) => up.writer.hold_for_uplink(Some(ends)),
+                    UplinkEvent::Acked(ends) => {
+                        for (slot, end) in &ends {
+                            let partition = up.writer.view().partition(*slot).expect("it is sent");
+                            self.history.acknowledge_at_hub(&partition.id, *end);
+                        }
+                        up.writer.hold_for_uplink(Some(ends));
+                    }
                 }
             }
             while !self.net.has_queued(conn, 0)

@@ -27,7 +27,12 @@ impl World {
         self.say(|| format!("{} starts: {started:?}", self.nodes[number].name));
         let again = Happening::Start { node: number };
         match started {
-            Started::Up => self.set_up(number),
+            Started::Up => {
+                if number == self.plan.plants {
+                    self.check_hub();
+                }
+                self.set_up(number);
+            }
             Started::Interrupted => self.agenda.after(SECOND, again),
             Started::Refused => {
                 // The operator brings back what the disk had.
@@ -41,6 +46,20 @@ impl World {
                     self.history.violated("I9", format!("{name} does not start: {why}"));
                 }
                 self.agenda.after(SECOND, again);
+            }
+        }
+    }
+
+    /// I1, at the level of the hub: what it has acknowledged to a plant survives its power.
+    fn check_hub(&mut self) {
+        let hub = self.nodes[self.plan.plants].up.as_ref().expect("it has just begun");
+        let held = hub.writer.view().all_partitions();
+        for (partition, end) in self.history.at_hub.clone() {
+            let found = held.iter().find(|held| held.id == partition).map(|held| held.end_batch);
+            if found.is_none_or(|found| found < end) {
+                let what =
+                    format!("the hub acknowledged {partition} up to {end} and has {found:?}");
+                self.history.violated("I1", what);
             }
         }
     }
