@@ -109,7 +109,16 @@ impl Consumer {
                 SubscriberEvent::PartitionAdded { partition, from } => {
                     self.next.entry(partition).or_insert(from);
                 }
-                SubscriberEvent::Trimmed { partition, to, .. } => {
+                SubscriberEvent::Trimmed { partition, from, to } => {
+                    let known = history.committed.get(&self.cursor);
+                    let held = known.and_then(|known| known.acknowledged.get(&partition));
+                    if self.hold && held.is_some() {
+                        let what = format!(
+                            "{}: {partition} was dropped from {from} to {to}, held at {held:?}",
+                            self.cursor
+                        );
+                        history.violated("I6", what);
+                    }
                     let next = self.next.entry(partition).or_insert(to);
                     *next = to.max(*next);
                 }

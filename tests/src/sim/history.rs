@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use takt_protocol::batch::Place;
 use takt_protocol::event::Event;
 use takt_protocol::words::{BatchNumber, Offset, OrderKey, OrderSequence, PartitionId, Timestamp};
+use takt_reader::Record;
 
 use super::agenda::At;
 use crate::events::{Dice, SOURCE};
@@ -182,21 +183,27 @@ impl History {
         }
     }
 
-    /// Which intent a record is, by who sent it under which sequence and with which id.
-    pub fn intent_of(&self, producer: &str, sequence: u64, id: &str) -> Option<IntentId> {
-        let adapter = self.producers.iter().position(|known| known == producer)?;
+    /// Which intent a record is, by who sent it under which sequence. A sequence may have been sent
+    /// with several: the one with the record's id and content, of those one that was answered.
+    pub fn intent_of(&self, record: &Record<'_>) -> Option<IntentId> {
+        let adapter = self.producers.iter().position(|known| known == record.producer)?;
         let sends = &self.sends[adapter];
-        let from = sends.partition_point(|(sent, _)| *sent < sequence);
-        let mut candidates = sends[from..].iter().take_while(|(sent, _)| *sent == sequence);
-        let has_id = |intent: &Intent| match intent.key {
-            Some(key) => id.parse() == Ok(key),
-            None => id.is_empty(),
+        let from = sends.partition_point(|(sent, _)| *sent < record.sequence);
+        let sent = sends[from..].iter().take_while(|(sent, _)| *sent == record.sequence);
+        let intent = |id: &IntentId| &self.intents[*id as usize];
+        let has_id = |id: &IntentId| match intent(id).key {
+            Some(key) => record.id.parse() == Ok(key),
+            None => record.id.is_empty(),
         };
-        // Of several that were sent under one sequence, the one that was answered.
-        let known = |candidate: &&(u64, IntentId)| has_id(&self.intents[candidate.1 as usize]);
-        let mut fitting: Vec<_> = candidates.by_ref().filter(known).collect();
-        fitting.sort_by_key(|candidate| self.intents[candidate.1 as usize].fate == Fate::Unknown);
-        fitting.first().map(|candidate| candidate.1)
+        sent.map(|(_, id)| *id).filter(has_id).min_by_key(|id| {
+            let intent = intent(id);
+            let rank = match intent.fate {
+                Fate::Acknowledged { .. } => 0,
+                Fate::Unknown => 1,
+                Fate::Refused => 2,
+            };
+            (record.time != Some(time_of(intent.content).as_micros()), rank)
+        })
     }
 
     /// No more is sent: from now on [`History::intent_of`] finds it.

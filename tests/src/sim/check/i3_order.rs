@@ -21,7 +21,7 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
         let mut orders = BTreeMap::<&[u8], Vec<u32>>::new();
         for record in &mirror.records {
             let (Some(key), Some(_)) = (record.order_key, record.offset) else { continue };
-            if let Some(intent) = history.intent_of(record.producer, record.sequence, record.id) {
+            if let Some(intent) = history.intent_of(record) {
                 orders.entry(key).or_default().push(intent);
             }
         }

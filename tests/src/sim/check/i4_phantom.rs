@@ -10,7 +10,7 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
         for record in &partition.records {
             let address =
                 format!("{} batch {} record {}", partition.id, record.batch, record.index);
-            let sent = history.intent_of(record.producer, record.sequence, record.id);
+            let sent = history.intent_of(record);
             let Some(id) = sent else {
                 let (producer, sequence) = (record.producer, record.sequence);
                 violated(format!("{address}: {producer} sent no {} as {sequence}", record.id));

@@ -107,8 +107,7 @@ fn i4_an_event_that_was_refused_and_one_that_nobody_sent() {
     let refused = found(|end, history| {
         let record = largest(end).records.iter().find(|record| record.is_visible()).copied();
         let record = record.expect("an event");
-        let id =
-            history.intent_of(record.producer, record.sequence, record.id).expect("it was sent");
+        let id = history.intent_of(&record).expect("it was sent");
         history.intents[id as usize].fate = Fate::Refused;
     });
     assert!(refused.contains(&"I4"), "{refused:?}");

@@ -264,7 +264,9 @@ impl World {
                 self.consumers[consumer].die();
                 let conn = self.consumers[consumer].conn.take();
                 self.give_up(conn);
-                let wait = self.dice.below(5 * SECOND);
+                // Sometimes so long that retention would like to drop what it has not read.
+                let most = if self.dice.below(3) == 0 { 300 * SECOND } else { 5 * SECOND };
+                let wait = self.dice.below(most);
                 self.agenda.after(wait, Happening::ConsumerBegins { consumer });
             }
             Fault::Hostile => {
