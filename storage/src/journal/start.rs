@@ -295,15 +295,23 @@ impl Scan {
         Some(cut)
     }
 
+    /// The zeroed spares of the run before. One that holds a journal file's content was recycled,
+    /// and whether it still has its old name on the disk is unknown after a sync that failed: new
+    /// content must not come to stand under that. It is deleted, and made anew.
     fn adopt_spares(&self, options: &JournalOptions) -> io::Result<Vec<SpareFile>> {
         let mut spares = Vec::new();
         for &(number, len_bytes) in &self.others.spares {
             let name = names::spare(number);
             if len_bytes == options.file_bytes {
-                spares.push(SpareFile::reopen(&*self.disk, name)?);
-            } else {
-                remove_if_there(&*self.disk, &name)?;
+                let spare = SpareFile::reopen(&*self.disk, name.clone())?;
+                let mut block = [0; BLOCK];
+                spare.file.read_at(0, &mut block)?;
+                if block.iter().all(|&byte| byte == 0) {
+                    spares.push(spare);
+                    continue;
+                }
             }
+            remove_if_there(&*self.disk, &name)?;
         }
         Ok(spares)
     }

@@ -138,6 +138,26 @@ pub fn check_image(
     Ok(())
 }
 
+/// As [`check_image`], of what a start has tidied up. Where a sync of the directory has failed and a
+/// node went on, a file that a start had deleted can come back behind files that are dropped by
+/// then: the store passes over it, the independent reader does not.
+///
+/// # Errors
+/// The first that does not hold.
+pub fn check_started(
+    image: &SimDisk,
+    options: &StoreOptions,
+    page: Page<'_>,
+    dice: &mut Dice,
+) -> Result<(), Violation> {
+    let (store, _) = start(image, options, dice, &mut Counts::default())?;
+    let after = files(image);
+    let contents = takt_reader::read(&after)
+        .map_err(|error| Violation::new("I1", format!("after the start: {error}")))?;
+    check::check(page, &contents)?;
+    same(&contents, &store)
+}
+
 /// Whether a file is the journal's, and no attempt at one.
 fn is_journal(name: &str) -> bool {
     name.strip_prefix("journal-").is_some_and(|rest| rest.strip_suffix(".log").is_some())

@@ -1,6 +1,7 @@
 //! Power cuts and failing calls at every step of a scripted run (D1 to D6).
 
 use super::*;
+use crate::disk::sim::{Call, Fault};
 
 /// What the run knows when it dies.
 #[derive(Default)]
@@ -161,6 +162,33 @@ fn a_failed_start_can_be_tried_again_and_loses_nothing() {
         }
     }
     assert!(failed > 100, "{failed} starts failed");
+}
+
+/// The page cache shows the new name, the disk has the old one: the next start must not take the
+/// file for a spare, since what it writes there would come back under the old name.
+#[test]
+fn a_recycled_file_that_may_have_its_old_name_is_not_written_again() {
+    let disk = SimDisk::new();
+    let mut journal = create(&disk, 1).unwrap();
+    let mut n = 0;
+    while journal.files().len() < 3 {
+        append(&mut journal, &payload(n, 3000)).unwrap();
+        n += 1;
+    }
+    let oldest = journal.files()[0].clone();
+    disk.fail_call_at(Call::SyncDir, disk.calls(Call::SyncDir), Fault::Error);
+    journal.drop_file(oldest.start, true).unwrap_err();
+    drop(journal);
+
+    let Started { mut journal, report, .. } = start(&disk, 2).unwrap();
+    for spare in report.spares {
+        append(&mut journal, &payload(n, 3000)).unwrap();
+        journal.roll(spare, &snapshot(journal.position())).unwrap();
+    }
+    append(&mut journal, &payload(n, 3000)).unwrap();
+    let crashed = disk.crash_image(&mut |_| false);
+    assert!(crashed.inode(&oldest.name).is_some(), "the old name is back");
+    start(&crashed, 3).unwrap();
 }
 
 #[test]

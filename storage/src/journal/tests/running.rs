@@ -122,7 +122,11 @@ fn a_recycled_file_never_shows_its_old_content() {
             assert_eq!(started.report.cut, None, "old content is not a tail");
         }
     }
-    assert_eq!(start(&disk, 99).unwrap().report.spares.len(), 1);
+    let made = journal.spare_maker().make(options().file_bytes).unwrap();
+    let started = start(&disk, 99).unwrap().report;
+    let adopted: Vec<&String> = started.spares.iter().map(|spare| &spare.name).collect();
+    assert_eq!(adopted, [&made.name], "what another process recycled is not trusted");
+    assert!(disk.inode(&spare.unwrap().name).is_none());
 }
 
 #[test]
