@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::sim::{Branch, Fault, Outcome, Tally, run as live};
 
+/// In so many seeds every fault and every way of a start must have been seen.
+const TIER_SEEDS: u64 = 500;
+
 /// What to live through.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -117,7 +120,8 @@ pub fn run(args: &Args) -> ExitCode {
     });
     let mut sum = sum.into_inner().expect("no thread has panicked");
     sum.print(args);
-    if sum.violations > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let failed = sum.violations > 0 || sum.proves_too_little();
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 impl Sum {
@@ -149,6 +153,21 @@ impl Sum {
         if !outcome.violations.is_empty() {
             eprintln!("{}", replay(outcome.seed));
         }
+    }
+
+    /// Whether too many runs do not count, or in so many seeds something has never happened: then
+    /// nothing is known of it.
+    fn proves_too_little(&self) -> bool {
+        let mut too_little = self.invalid * 100 > self.seeds;
+        if self.seeds >= TIER_SEEDS {
+            let faults = Fault::ALL.iter().map(|kind| (kind.text(), self.faults.of(*kind)));
+            let branches = Branch::ALL.iter().map(|kind| (kind.text(), self.branches.of(*kind)));
+            for (kind, _) in faults.chain(branches).filter(|(_, count)| *count == 0) {
+                eprintln!("{kind} has never happened in {} seeds", self.seeds);
+                too_little = true;
+            }
+        }
+        too_little
     }
 
     fn progress(&self, started: Instant) {
