@@ -11,23 +11,7 @@ pub struct End<'a> {
     /// How many topics each plant has.
     pub topics: usize,
     /// What their files hold.
-    pub nodes: Vec<NodeEnd<'a>>,
-}
-
-/// What a node's files hold.
-pub struct NodeEnd<'a> {
-    /// As the reader found it.
-    pub contents: Contents<'a>,
-}
-
-/// A partition, to look records up in.
-pub type PartitionEnd<'a> = Partition<'a>;
-
-impl<'a> NodeEnd<'a> {
-    /// From what the reader found.
-    pub fn new(contents: Contents<'a>) -> Self {
-        Self { contents }
-    }
+    pub nodes: Vec<Contents<'a>>,
 }
 
 impl<'a> End<'a> {
@@ -35,25 +19,25 @@ impl<'a> End<'a> {
     ///
     /// # Panics
     /// If there is none.
-    pub fn hub(&self) -> &NodeEnd<'a> {
+    pub fn hub(&self) -> &Contents<'a> {
         self.nodes.last().expect("the hub is the last")
     }
 
     /// A partition as its origin holds it.
     pub fn own(&self, plant: usize, topic: usize, number: u16) -> Option<&Partition<'a>> {
         let topic = format!("topic-{topic}");
-        self.nodes[plant].contents.partition(&self.plants[plant], &topic, number)
+        self.nodes[plant].partition(&self.plants[plant], &topic, number)
     }
 
     /// A partition as the hub holds it: all of it, since the hub drops nothing.
     pub fn mirrored(&self, plant: usize, topic: usize, number: u16) -> Option<&Partition<'a>> {
         let topic = format!("topic-{topic}");
-        self.hub().contents.partition(&self.plants[plant], &topic, number)
+        self.hub().partition(&self.plants[plant], &topic, number)
     }
 
     /// Every mirrored partition of the hub with the number of its plant and topic.
     pub fn mirrors(&self) -> impl Iterator<Item = (usize, usize, &Partition<'a>)> {
-        self.hub().contents.partitions.iter().filter_map(|partition| {
+        self.hub().partitions.iter().filter_map(|partition| {
             let plant = self.plants.iter().position(|name| name == partition.id.origin)?;
             let topic = partition.id.topic.strip_prefix("topic-")?.parse().ok()?;
             Some((plant, topic, partition))

@@ -7,7 +7,7 @@ use crate::sim::history::History;
 /// Looks every cursor up at the node that keeps it.
 pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String)) {
     for (name, known) in &history.committed {
-        let kept = end.nodes.iter().find_map(|node| node.contents.cursors.get(name.as_str()));
+        let kept = end.nodes.iter().find_map(|node| node.cursors.get(name.as_str()));
         for (partition, least) in &known.acknowledged {
             let text = partition.to_string();
             let positions = kept.map(|cursor| &cursor.positions);

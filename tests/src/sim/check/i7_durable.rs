@@ -12,9 +12,7 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
             violated(format!("{}: the hub has it, its plant does not", mirror.id));
             continue;
         };
-        if mirror.end.batch > own.end.batch
-            || mirror.mirror_of != Some(end.nodes[plant].contents.journal)
-        {
+        if mirror.end.batch > own.end.batch || mirror.mirror_of != Some(end.nodes[plant].journal) {
             violated(format!("{}: the hub is ahead of its plant", mirror.id));
         }
         let id = mirror.id.to_string();

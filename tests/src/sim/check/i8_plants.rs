@@ -7,7 +7,7 @@ use crate::sim::history::History;
 /// Looks at who is where.
 pub fn check(end: &End<'_>, _history: &History, violated: &mut dyn FnMut(String)) {
     for (number, name) in end.plants.iter().enumerate() {
-        for partition in &end.nodes[number].contents.partitions {
+        for partition in &end.nodes[number].partitions {
             if partition.id.origin != name {
                 violated(format!("{name} holds {}", partition.id));
             }

@@ -22,7 +22,7 @@ use takt_protocol::words::BatchNumber;
 
 use super::world::World;
 
-pub use end::{End, NodeEnd, PartitionEnd};
+pub use end::End;
 
 /// What the nodes serve, kept for the comparison with their files.
 pub type Served = BTreeMap<(String, String), Vec<u8>>;
@@ -84,7 +84,7 @@ pub fn raw(world: &mut World) {
                 world.history.violations.push(("I5", what));
             }
         }
-        nodes.push(NodeEnd::new(contents));
+        nodes.push(contents);
     }
     let plants: Vec<String> =
         world.nodes[..world.plan.plants].iter().map(|node| node.name.to_string()).collect();

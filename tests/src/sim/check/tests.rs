@@ -38,7 +38,7 @@ static LIVED: LazyLock<Lived> = LazyLock::new(|| {
 /// The invariants that are violated once the end and the history are forged.
 fn found(forge: impl FnOnce(&mut End<'_>, &mut History)) -> Vec<&'static str> {
     let lived = &*LIVED;
-    let read = |files| NodeEnd::new(takt_reader::read(files).expect("the files read"));
+    let read = |files| takt_reader::read(files).expect("the files read");
     let nodes = lived.files.iter().map(read).collect();
     let mut end = End { plants: lived.plants.clone(), topics: lived.topics, nodes };
     let mut history = lived.history.clone();
@@ -50,7 +50,7 @@ fn found(forge: impl FnOnce(&mut End<'_>, &mut History)) -> Vec<&'static str> {
 
 /// The hub's partition with the most records.
 fn largest<'e, 'a>(end: &'e mut End<'a>) -> &'e mut takt_reader::Partition<'a> {
-    let hub = &mut end.nodes.last_mut().expect("the hub").contents.partitions;
+    let hub = &mut end.nodes.last_mut().expect("the hub").partitions;
     hub.iter_mut().max_by_key(|partition| partition.records.len()).expect("a partition")
 }
 

@@ -87,11 +87,10 @@ impl World {
         if let Some(conn) = node.uplink_conn.take() {
             self.net.close(conn, 0);
         }
-        if node.disk.is_astray() {
-            // The next start must find it, or it was the last commit and nobody can.
-            if !node.has_witness {
-                node.disk.put_right();
-            }
+        // A write that went astray must be found by the next start, unless it was the last: nobody
+        // can know of that one.
+        if node.disk.is_astray() && !node.has_witness {
+            node.disk.put_right();
         }
         let most = [100 * MS, SECOND, 20 * SECOND];
         let most = most[usize::try_from(node.below(3)).expect("below 3")];
@@ -333,7 +332,7 @@ impl World {
         let bit = self.dice.below(len * 8);
         let inode = node.disk.inode(&file).expect("it was listed");
         node.disk.flip_bit(&file, bit);
-        self.say(|| format!("plant {number}: bit {bit} of {file} has turned"));
+        self.say(|| format!("{}: bit {bit} of {file} has turned", self.nodes[number].name));
         self.nodes[number].turned = Some(Turned { file, bit, inode, reported: false });
         self.fired.count(Fault::Rot);
         let wait = SECOND + self.dice.below(30 * SECOND);
