@@ -341,3 +341,19 @@ pub(super) fn is_due(at: Option<Timestamp>, now: Timestamp) -> bool {
         wait_us <= 0 || wait_us > RETRY_MAX_US
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_attempt_waits_for_its_time_and_for_no_clock_that_went_back() {
+        let at = |us| Timestamp::from_micros(us);
+        let ten_years = 10 * 365 * 24 * 3_600 * 1_000_000;
+        assert!(is_due(None, at(0)));
+        assert!(is_due(Some(at(5)), at(5)));
+        assert!(!is_due(Some(at(RETRY_US)), at(0)));
+        assert!(!is_due(Some(at(RETRY_MAX_US)), at(0)));
+        assert!(is_due(Some(at(ten_years + RETRY_US)), at(0)), "the clock was ten years ahead");
+    }
+}
