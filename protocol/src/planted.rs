@@ -8,7 +8,7 @@
 //! }
 //! ```
 //!
-//! do what it says. `.ci/planted` shows that a release without these lines is the same, bit by bit.
+//! do what it says. `.ci/same` compares a release with one that is built without these lines.
 
 use std::sync::OnceLock;
 
