@@ -57,7 +57,9 @@ struct State {
 /// A write that landed elsewhere in its file, and what it would take to put that right.
 #[derive(Debug, Clone)]
 struct Astray {
+    /// The file, and its name at that time: under another one, what it held says nothing.
     inode: u64,
+    name: String,
     meant: usize,
     hit: usize,
     bytes: Vec<u8>,
@@ -134,19 +136,22 @@ impl SimDisk {
     }
 
     /// Of a write that has gone astray: its file, and where in it the write was meant to go. `None`
-    /// where there is none, or its file has no name any more.
+    /// where there is none, or its file has been removed or renamed since.
     pub fn astray(&self) -> Option<(String, usize)> {
         let state = self.state();
         let astray = state.astray.as_ref()?;
-        let (name, _) = state.names.iter().find(|(_, inode)| **inode == astray.inode)?;
-        Some((name.clone(), astray.meant))
+        let named = state.names.get(&astray.name) == Some(&astray.inode);
+        named.then(|| (astray.name.clone(), astray.meant))
     }
 
-    /// Puts the write that went astray where it was meant to go, durably.
+    /// Puts the write that went astray where it was meant to go, durably; not in a file that has
+    /// been removed or renamed since.
     pub fn put_right(&self) {
         let state = &mut *self.state();
         let Some(astray) = state.astray.take() else { return };
-        if let Some(inode) = state.inodes.get_mut(&astray.inode) {
+        if state.names.get(&astray.name) == Some(&astray.inode)
+            && let Some(inode) = state.inodes.get_mut(&astray.inode)
+        {
             inode.put(astray.hit, &astray.before);
             inode.put(astray.meant, &astray.bytes);
         }
@@ -438,7 +443,9 @@ impl DiskFile for SimFile {
                 let (meant, bytes) = (at, bytes.to_vec());
                 inode.write(hit, &bytes);
                 let inode = self.inode;
-                state.astray = Some(Astray { inode, meant, hit, bytes, before });
+                let name = state.names.iter().find(|(_, named)| **named == inode);
+                let name = name.map_or_else(String::new, |(name, _)| name.clone());
+                state.astray = Some(Astray { inode, name, meant, hit, bytes, before });
                 return Ok(());
             }
             inode.write(at, bytes);
