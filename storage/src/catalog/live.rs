@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 
 use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
 
+use super::events::OrderEvents;
 use crate::{
     journal::Position,
-    ledger::{Entry, KeyTable},
     runs::{Extent, OrderRow, Slot, SlotSummary},
 };
 
-/// Events per chunk of the order index.
-const CHUNK: usize = 1 << 12;
-
-/// The extents and the order index of a file without a run. Once frozen it never changes.
+/// The extents and the events of order keys of a file without a run. Once frozen it never changes.
 #[derive(Debug)]
 pub struct LiveFile {
     start: Position,
     slots: BTreeMap<Slot, LiveSlot>,
-    orders: OrderIndex,
+    orders: OrderEvents,
 }
 
 #[derive(Debug)]
@@ -30,7 +27,7 @@ struct LiveSlot {
 impl LiveFile {
     /// Of a journal file that starts at `start`; empty.
     pub fn new(start: Position) -> Self {
-        Self { start, slots: BTreeMap::new(), orders: OrderIndex::new() }
+        Self { start, slots: BTreeMap::new(), orders: OrderEvents::default() }
     }
 
     /// Where the journal file starts.
@@ -54,12 +51,9 @@ impl LiveFile {
         slot.extents.push(extent);
     }
 
-    /// Adds an event of an order key.
-    ///
-    /// # Panics
-    /// If it is not behind the key's last in its partition.
-    pub fn push_order(&mut self, event: OrderRow) {
-        self.orders.push(event);
+    /// Adds events of order keys; those of one key and partition come in their order.
+    pub fn push_orders(&mut self, events: impl IntoIterator<Item = OrderRow>) {
+        self.orders.extend(events);
     }
 
     /// All extents by partition and batch number, for a run.
@@ -72,14 +66,9 @@ impl LiveFile {
         self.slots.iter().map(|(&slot, live)| (slot, live.chain_before))
     }
 
-    /// All events of order keys, in no particular order, for a run.
-    pub fn orders(&self) -> impl Iterator<Item = OrderRow> {
-        self.orders.rows()
-    }
-
-    /// The hash of every order key with an event in the file; one may come more than once.
-    pub fn order_hashes(&self) -> impl Iterator<Item = u128> {
-        self.orders.tails.entries_from(0).map(|tail| tail.hash)
+    /// All events of order keys, in the order in which they were added, for a run.
+    pub fn orders(&self) -> &OrderEvents {
+        &self.orders
     }
 
     /// What the file holds of a partition.
@@ -108,113 +97,7 @@ impl LiveFile {
         &rest[..rest.len().min(max)]
     }
 
-    /// The order key's offsets behind `after`, ascending.
-    pub(super) fn order(
-        &self,
-        hash: u128,
-        slot: Slot,
-        after: Option<Offset>,
-        max: usize,
-    ) -> Vec<Offset> {
-        self.orders.history(hash, slot, after, max)
-    }
-
     fn of(&self, slot: Slot) -> &[Extent] {
         self.slots.get(&slot).map_or(&[], |slot| &slot.extents)
-    }
-}
-
-/// Per order key and partition a list of its events, each linked to the one before: 16 bytes for
-/// an event, and what a [`KeyTable`] needs for a key.
-struct OrderIndex {
-    tails: KeyTable<Tail>,
-    /// All full but the last.
-    nodes: Vec<Vec<Node>>,
-    len: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Tail {
-    hash: u128,
-    slot: Slot,
-    node: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Node {
-    offset: Offset,
-    before: Option<std::num::NonZeroU32>,
-}
-
-const _: () = assert!(size_of::<Node>() == 16 && size_of::<Tail>() == 32);
-
-impl Entry for Tail {
-    fn hash(&self) -> u128 {
-        self.hash
-    }
-}
-
-impl OrderIndex {
-    fn new() -> Self {
-        // Node 0 is never used, so that a link fits 32 bits.
-        let mut nodes = Vec::with_capacity(CHUNK);
-        nodes.push(Node { offset: Offset::new(0), before: None });
-        Self { tails: KeyTable::new(usize::MAX), nodes: vec![nodes], len: 1 }
-    }
-
-    fn push(&mut self, event: OrderRow) {
-        let tail = self.tails.get(event.hash).find(|tail| tail.slot == event.slot).copied();
-        let before = tail.and_then(|tail| std::num::NonZeroU32::new(tail.node));
-        if let Some(tail) = tail {
-            let last = self.node(tail.node);
-            assert!(last.offset < event.offset, "an order's events come in their order");
-        }
-        let node = self.len;
-        self.len = self.len.checked_add(1).expect("a file holds fewer than 2^32 events");
-        let last = match self.nodes.last_mut() {
-            Some(last) if last.len() < CHUNK => last,
-            Some(_) | None => {
-                self.nodes.push(Vec::with_capacity(CHUNK));
-                self.nodes.last_mut().expect("just pushed")
-            }
-        };
-        last.push(Node { offset: event.offset, before });
-        let new = Tail { hash: event.hash, slot: event.slot, node };
-        self.tails.upsert(new, |tail| tail.slot == event.slot);
-    }
-
-    fn node(&self, number: u32) -> &Node {
-        &self.nodes[number as usize / CHUNK][number as usize % CHUNK]
-    }
-
-    /// From the newest back.
-    fn back_from(&self, tail: &Tail) -> impl Iterator<Item = Offset> {
-        let first = Some(*self.node(tail.node));
-        std::iter::successors(first, |node| node.before.map(|before| *self.node(before.get())))
-            .map(|node| node.offset)
-    }
-
-    fn history(&self, hash: u128, slot: Slot, after: Option<Offset>, max: usize) -> Vec<Offset> {
-        let Some(tail) = self.tails.get(hash).find(|tail| tail.slot == slot) else {
-            return Vec::new();
-        };
-        let behind = |&offset: &Offset| after.is_none_or(|after| after < offset);
-        let mut offsets: Vec<Offset> = self.back_from(tail).take_while(behind).collect();
-        offsets.reverse();
-        offsets.truncate(max);
-        offsets
-    }
-
-    fn rows(&self) -> impl Iterator<Item = OrderRow> {
-        self.tails.entries_from(0).flat_map(|tail| {
-            let (hash, slot) = (tail.hash, tail.slot);
-            self.back_from(tail).map(move |offset| OrderRow { hash, slot, offset })
-        })
-    }
-}
-
-impl std::fmt::Debug for OrderIndex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OrderIndex").field("len", &self.len).finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@
 //! One thread appends, any number read. A look-up holds the lock for a search in memory only;
 //! probes of runs happen behind it, on a shared reader, which also survives the file's removal.
 
+mod events;
 mod live;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -19,6 +20,7 @@ use crate::{
     runs::{RunError, RunReader},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
+pub use events::OrderEvents;
 pub use live::LiveFile;
 
 /// The place of every batch of every partition that a node holds. Shared by reference.
@@ -55,23 +57,11 @@ impl Catalog {
         Self { inner: RwLock::new(inner) }
     }
 
-    /// Adds a batch to the live file. `chain_before` is the partition's chain before it.
+    /// Adds a commit's batches, each with its partition's chain before it, and events to the live
+    /// file, under one lock.
     ///
     /// # Panics
-    /// If the batch is not behind the partition's last in the live file.
-    pub fn push(&self, extent: Extent, chain_before: PartitionChain) {
-        self.publish([(extent, chain_before)], []);
-    }
-
-    /// Adds an event of an order key to the live file.
-    pub fn push_order(&self, hash: u128, slot: Slot, offset: Offset) {
-        self.publish([], [OrderRow { hash, slot, offset }]);
-    }
-
-    /// Adds a commit's batches and events under one lock.
-    ///
-    /// # Panics
-    /// If a batch or an event is not behind the last of its partition in the live file.
+    /// If a batch is not behind the last of its partition in the live file.
     pub fn publish(
         &self,
         batches: impl IntoIterator<Item = (Extent, PartitionChain)>,
@@ -81,9 +71,7 @@ impl Catalog {
         for (extent, chain_before) in batches {
             live.push(extent, chain_before);
         }
-        for event in events {
-            live.push_order(event);
-        }
+        live.push_orders(events);
     }
 
     /// The live file is closed and the one at `next` begins. Returns the closed one, for its run;
@@ -237,7 +225,7 @@ impl Catalog {
         after: Option<Offset>,
         max: usize,
     ) -> Result<Vec<Offset>, RunError> {
-        let (runs, here) = self.read().order(hash, slot, after, max);
+        let (runs, here) = self.read().order(hash, slot, after);
         let mut offsets = Vec::new();
         for run in runs {
             if offsets.len() >= max {
@@ -245,8 +233,8 @@ impl Catalog {
             }
             offsets.extend(run.order(hash, slot, after, max - offsets.len())?);
         }
-        let room = max.saturating_sub(offsets.len());
-        offsets.extend(here.into_iter().take(room));
+        let here = here.iter().flat_map(|file| file.history(hash, slot, after));
+        offsets.extend(here.take(max.saturating_sub(offsets.len())));
         Ok(offsets)
     }
 
@@ -355,22 +343,17 @@ impl Inner {
         (chosen, here)
     }
 
-    /// The runs that may hold events of the order key behind `after`, and the events in memory.
+    /// The runs that may hold events of the order key behind `after`, and what is in memory.
     fn order(
         &self,
         hash: u128,
         slot: Slot,
         after: Option<Offset>,
-        max: usize,
-    ) -> (Vec<Arc<RunReader>>, Vec<Offset>) {
+    ) -> (Vec<Arc<RunReader>>, Vec<OrderEvents>) {
         let next = after.map_or(0, |after| after.get().saturating_add(1));
         let runs = self.runs(slot);
         let first = runs.partition_point(|run| summary_in(run, slot).end_offset.get() <= next);
-        let mut here = Vec::new();
-        for file in self.in_memory() {
-            let room = max.saturating_sub(here.len());
-            here.extend(file.order(hash, slot, after, room));
-        }
+        let here = self.in_memory().map(|file| file.orders().of(hash, slot)).collect();
         (runs[first..].to_vec(), here)
     }
 }

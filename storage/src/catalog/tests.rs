@@ -78,8 +78,8 @@ impl Model {
                     for gone in file.extents() {
                         self.extents.retain(|extent| extent.position != gone.position);
                     }
-                    for gone in file.orders() {
-                        self.orders.retain(|row| *row != gone);
+                    for gone in file.orders().iter() {
+                        self.orders.retain(|row| row != gone);
                     }
                 }
             }
@@ -172,7 +172,7 @@ fn seal(disk: &SimDisk, file: &LiveFile) -> RunReader {
         heads: Vec::new(),
         extents: file.extents().copied().collect(),
         chains: file.chains().collect(),
-        orders: file.orders().collect(),
+        orders: file.orders().iter().copied().collect(),
         conflicts: Vec::new(),
     };
     let info = RunWriter::write(disk, input).unwrap();

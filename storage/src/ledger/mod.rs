@@ -8,6 +8,7 @@
 //! The hashes are the node's: made with its secret, so that no client can aim at a shard.
 
 mod entry;
+mod places;
 mod table;
 
 pub use entry::{HeadEntry, Known, LedgerEntry, MaskedPlace, digest64};

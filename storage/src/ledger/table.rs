@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hashbrown::HashTable;
+use super::places::Places;
 
 /// Entries per chunk; a new one costs one allocation and no copy.
 const CHUNK: usize = 1 << 10;
@@ -19,7 +19,7 @@ pub trait Entry: Copy + 'static {
 pub struct KeyTable<E> {
     /// All full but the last.
     chunks: Vec<Vec<E>>,
-    shards: Vec<HashTable<u32>>,
+    shards: Vec<Places>,
     len: u32,
     entries_max: usize,
 }
@@ -28,25 +28,29 @@ impl<E: Entry> KeyTable<E> {
     /// An empty table that should hold at most `entries_max`: the caller asks
     /// [`KeyTable::remaining`] before it adds more.
     pub fn new(entries_max: usize) -> Self {
-        let shards = std::iter::repeat_with(HashTable::new).take(SHARDS).collect();
+        let shards = std::iter::repeat_with(Places::default).take(SHARDS).collect();
         Self { chunks: Vec::new(), shards, len: 0, entries_max }
     }
 
     /// All entries of the key, in no order that means anything: choose by content.
     pub fn get(&self, hash: u128) -> impl Iterator<Item = &E> {
-        self.shards[shard_of(hash)]
-            .iter_hash(slot_of(hash))
-            .map(|&number| entry(&self.chunks, number))
-            .filter(move |entry| entry.hash() == hash)
+        self.numbers(hash).map(|number| self.entry(number)).filter(move |e| e.hash() == hash)
     }
 
-    /// Adds an entry beside those that the key has.
+    /// Brings what [`KeyTable::get`] looks at first into the cache, without waiting for it: touch
+    /// all keys of a batch, then look them up.
+    pub fn touch(&self, hash: u128) {
+        self.shards[shard_of(hash)].touch(tag_of(hash));
+    }
+
+    /// Adds an entry beside those that the key has, and returns its number: they count from 0.
     ///
     /// # Panics
-    /// At 2^32 entries: some 200 GiB of memory.
-    pub fn insert(&mut self, entry_: E) {
+    /// At 2^32 - 1 entries: some 200 GiB of memory.
+    pub fn insert(&mut self, entry: E) -> u32 {
         let number = self.len;
-        self.len = self.len.checked_add(1).expect("a table has fewer than 2^32 entries");
+        self.shards[shard_of(entry.hash())].insert(tag_of(entry.hash()), number);
+        self.len += 1;
         let last = match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK => last,
             Some(_) | None => {
@@ -54,33 +58,34 @@ impl<E: Entry> KeyTable<E> {
                 self.chunks.last_mut().expect("just pushed")
             }
         };
-        last.push(entry_);
-        let hash = entry_.hash();
-        let chunks = &self.chunks;
-        self.shards[shard_of(hash)]
-            .insert_unique(slot_of(hash), number, |&number| slot_of(entry(chunks, number).hash()));
+        last.push(entry);
+        number
     }
 
-    /// Puts `new` in place of the first entry of its key that `which` names, and returns that
-    /// one; `None`, and nothing is changed, if there is none.
-    pub fn update(&mut self, new: E, mut which: impl FnMut(&E) -> bool) -> Option<E> {
+    /// Puts `new` in place of the first entry of its key that `which` names, and adds it if it
+    /// names none. Returns the number of the entry that `new` is now.
+    ///
+    /// # Panics
+    /// As [`KeyTable::insert`].
+    pub fn upsert(&mut self, new: E, mut which: impl FnMut(&E) -> bool) -> u32 {
         let hash = new.hash();
-        let chunks = &mut self.chunks;
-        let &number = self.shards[shard_of(hash)].find(slot_of(hash), |&number| {
-            let found = entry(chunks, number);
+        let old = self.numbers(hash).find(|&number| {
+            let found = self.entry(number);
             found.hash() == hash && which(found)
-        })?;
+        });
+        let Some(number) = old else { return self.insert(new) };
         let (chunk, index) = split(number);
-        Some(std::mem::replace(&mut chunks[chunk][index], new))
+        self.chunks[chunk][index] = new;
+        number
     }
 
-    /// As [`KeyTable::update`], and adds `new` if `which` names none. Returns the old entry.
-    pub fn upsert(&mut self, new: E, which: impl FnMut(&E) -> bool) -> Option<E> {
-        let old = self.update(new, which);
-        if old.is_none() {
-            self.insert(new);
-        }
-        old
+    /// An entry by its number.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn entry(&self, number: u32) -> &E {
+        let (chunk, index) = split(number);
+        &self.chunks[chunk][index]
     }
 
     /// How many entries there are: the number that the next one gets.
@@ -109,11 +114,15 @@ impl<E: Entry> KeyTable<E> {
     /// Memory that is allocated, in bytes.
     pub fn bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<E>()).sum();
-        let shards: usize = self.shards.iter().map(HashTable::allocation_size).sum();
+        let shards: usize = self.shards.iter().map(Places::bytes).sum();
         chunks
             + self.chunks.capacity() * size_of::<Vec<E>>()
             + shards
-            + self.shards.capacity() * size_of::<HashTable<u32>>()
+            + self.shards.capacity() * size_of::<Places>()
+    }
+
+    fn numbers(&self, hash: u128) -> impl Iterator<Item = u32> {
+        self.shards[shard_of(hash)].get(tag_of(hash))
     }
 }
 
@@ -127,17 +136,12 @@ fn split(number: u32) -> (usize, usize) {
     (number as usize / CHUNK, number as usize % CHUNK)
 }
 
-fn entry<E>(chunks: &[Vec<E>], number: u32) -> &E {
-    let (chunk, index) = split(number);
-    &chunks[chunk][index]
-}
-
-/// The top bits choose the shard, the low half the place in it: they are independent.
+/// The top bits choose the shard, the low ones the place in it: they are independent.
 fn shard_of(hash: u128) -> usize {
     usize::from(hash.to_be_bytes()[0])
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
-fn slot_of(hash: u128) -> u64 {
-    hash as u64
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+fn tag_of(hash: u128) -> u32 {
+    hash as u32
 }

@@ -101,10 +101,10 @@ impl State {
             let detail = format!("the topic has no partition {}", header.partition);
             return Judged::Refused(Refusal::new(ErrorCode::BadBatch, detail));
         };
-        scratch.begin(publication.keys.orders().len());
+        self.look_up(partition, publication.keys, scratch);
         let tally = self.judge_records(partition, publication.keys, scratch);
-        let keys_left = self.tables.ledger.remaining() < scratch.learned();
-        if keys_left || self.tables.heads.remaining() < scratch.new_orders() {
+        let keys_lack = self.tables.ledger.remaining() < scratch.learned();
+        if keys_lack || self.tables.heads.remaining() < scratch.new_orders() {
             let detail = format!("{} keys are known", self.tables.ledger.len());
             let refusal = Refusal::resend(ErrorCode::LedgerFull, detail, header.first_sequence);
             return Judged::Refused(refusal);
@@ -152,6 +152,21 @@ impl State {
         })
     }
 
+    /// Look-ups miss the caches, and each waits for memory: so all are begun before any is used.
+    fn look_up(&self, partition: &Partition, keys: &KeyHashes, scratch: &mut Scratch) {
+        let (ledger, heads) = (&self.tables.ledger, &self.tables.heads);
+        let mut dedup = 0;
+        if partition.settings.dedup {
+            for hash in keys.records().iter().flat_map(RecordKeys::dedup) {
+                ledger.touch(*hash);
+                dedup += 1;
+            }
+        }
+        keys.orders().iter().for_each(|hash| heads.touch(*hash));
+        let last = |hash: &u128| heads.get(*hash).next().map(|head| head.last);
+        scratch.begin(dedup, keys.orders().iter().map(last));
+    }
+
     fn judge_records(
         &self,
         partition: &Partition,
@@ -173,12 +188,7 @@ impl State {
                 None
             };
             let verdict = known.unwrap_or_else(|| {
-                let order_sequence = record.order().map(|i| {
-                    scratch.next_in_order(i, || {
-                        let hash = keys.orders()[i];
-                        self.tables.heads.get(hash).next().map(|head| head.last)
-                    })
-                });
+                let order_sequence = record.order().map(|i| scratch.next_in_order(i));
                 let place = Place { partition: partition.id.number, offset };
                 offset = offset.advance(1);
                 for hash in record.dedup().iter().filter(|_| partition.settings.dedup) {

@@ -10,9 +10,8 @@ pub(crate) struct Tables {
     pub(crate) heads: Heads,
     /// Ledger entries from this number on are the live file's.
     fresh_from: usize,
-    /// The order key of each event in the live file, also several times: a set would allocate on
-    /// the way of every batch.
-    touched: Vec<u128>,
+    /// One bit for each head, by number: whether the live file has moved it on.
+    touched: Vec<u64>,
     /// Conflicts that the live file listed.
     conflicts: Vec<MaskedAddress>,
 }
@@ -52,8 +51,12 @@ impl Tables {
     }
 
     pub(super) fn advance(&mut self, head: HeadEntry) {
-        self.heads.upsert(head, |_| true);
-        self.touched.push(head.hash);
+        let number = self.heads.upsert(head, |_| true) as usize;
+        if self.touched.len() <= number / 64 {
+            // Room for many: it must not grow with each head.
+            self.touched.resize((number / 64 + 1).next_power_of_two(), 0);
+        }
+        self.touched[number / 64] |= 1 << (number % 64);
     }
 
     pub(super) fn list(&mut self, conflict: MaskedAddress) {
@@ -64,11 +67,14 @@ impl Tables {
     pub(crate) fn freeze(&mut self) -> Frozen {
         let ledger = self.ledger.entries_from(self.fresh_from).copied().collect();
         self.fresh_from = self.ledger.len();
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        touched.dedup();
-        let heads = touched.iter().filter_map(|hash| self.heads.get(*hash).next().copied());
-        let heads = heads.collect();
+        let mut heads = Vec::new();
+        for (word, base) in self.touched.iter_mut().zip((0..).step_by(64)) {
+            let mut left = std::mem::take(word);
+            while left > 0 {
+                heads.push(*self.heads.entry(base + left.trailing_zeros()));
+                left &= left - 1;
+            }
+        }
         Frozen { ledger, heads, conflicts: std::mem::take(&mut self.conflicts) }
     }
 }

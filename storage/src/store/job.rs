@@ -121,7 +121,7 @@ impl RunWork {
             heads: self.frozen.heads.clone(),
             extents: self.live.extents().copied().collect(),
             chains: self.live.chains().collect(),
-            orders: self.live.orders().collect(),
+            orders: self.live.orders().iter().copied().collect(),
             conflicts: self.frozen.conflicts.clone(),
         };
         #[cfg(takt_planted)]
