@@ -1,15 +1,13 @@
 //! Laying out a batch.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use crate::event::{Event, EventError};
 use crate::hashing::{DigestFields, DigestHasher};
 use crate::limits::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX, batch_bytes_max};
-use crate::varint;
-use crate::words::{OrderKey, PartitionNumber, Sequence, Timestamp};
+use crate::words::{PartitionNumber, Sequence, Timestamp};
 
+use super::dictionary::Dictionary;
 use super::index::{self, RecordParts};
 use super::{HEADER_BYTES, MAGIC, VERSION, le16, le32};
 
@@ -40,10 +38,8 @@ pub enum PushError {
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     compression: Compression,
-    orders: HashMap<OrderKey, usize>,
-    order_table: Vec<u8>,
-    strings: HashMap<Box<str>, usize>,
-    string_table: Vec<u8>,
+    orders: Dictionary,
+    strings: Dictionary,
     records: Vec<u8>,
     record_count: usize,
     bound: usize,
@@ -99,18 +95,14 @@ impl BatchBuilder {
         }
         self.base_time = self.base_time.or(time);
         self.bound = bound;
-        let order = event.order_key.as_ref().map(|key| {
-            let next = self.orders.len();
-            *self.orders.entry(key.clone()).or_insert_with(|| {
-                varint::put_slice(&mut self.order_table, key.as_str().as_bytes());
-                next
-            })
-        });
-        let source = self.string(&event.source);
-        let kind = self.string(&event.kind);
-        let content_type = event.content_type.as_deref().map(|text| self.string(text));
+        let order_key = event.order_key.as_ref().map(|key| key.as_str().as_bytes());
+        let order = order_key.map(|key| self.orders.number(key));
+        let source = self.strings.number(event.source.as_bytes());
+        let kind = self.strings.number(event.kind.as_bytes());
+        let content_type = event.content_type.as_deref();
+        let content_type = content_type.map(|text| self.strings.number(text.as_bytes()));
         let fields = DigestFields {
-            order_key: event.order_key.as_ref().map(|key| key.as_str().as_bytes()),
+            order_key,
             kind: event.kind.as_bytes(),
             content_type: event.content_type.as_deref().map(str::as_bytes),
             time: event.time,
@@ -134,7 +126,7 @@ impl BatchBuilder {
         }
         let (flags, payload) = self.compressed();
         let payload = payload.as_deref().unwrap_or(&self.payload);
-        let index_len = self.order_table.len() + self.string_table.len() + self.records.len();
+        let index_len = self.orders.table().len() + self.strings.table().len() + self.records.len();
         let len = HEADER_BYTES + index_len + payload.len();
         let mut out = Vec::with_capacity(len);
         out.extend_from_slice(&[MAGIC, VERSION]);
@@ -151,7 +143,7 @@ impl BatchBuilder {
         out.extend_from_slice(&first_sequence.get().to_le_bytes());
         out.extend_from_slice(&self.base_time.unwrap_or(0).to_le_bytes());
         debug_assert_eq!(out.len(), HEADER_BYTES);
-        for part in [&self.order_table, &self.string_table, &self.records] {
+        for part in [self.orders.table(), self.strings.table(), &self.records] {
             out.extend_from_slice(part);
         }
         out.extend_from_slice(payload);
@@ -181,21 +173,9 @@ impl BatchBuilder {
         }
     }
 
-    fn string(&mut self, text: &str) -> usize {
-        if let Some(i) = self.strings.get(text) {
-            return *i;
-        }
-        let i = self.strings.len();
-        self.strings.insert(text.into(), i);
-        varint::put_slice(&mut self.string_table, text.as_bytes());
-        i
-    }
-
     fn clear(&mut self) {
         self.orders.clear();
-        self.order_table.clear();
         self.strings.clear();
-        self.string_table.clear();
         self.records.clear();
         self.record_count = 0;
         self.bound = 0;

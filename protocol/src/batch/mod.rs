@@ -23,6 +23,7 @@
 //! Numbers of a fixed width are little-endian, all others varints of [`crate::varint`].
 
 mod builder;
+mod dictionary;
 mod index;
 mod stored;
 mod verdict;
