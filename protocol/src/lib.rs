@@ -9,6 +9,7 @@ pub mod codes;
 pub mod event;
 pub mod hashing;
 pub mod limits;
+pub mod numbers;
 #[cfg(takt_planted)]
 pub mod planted;
 pub mod session;

@@ -3,12 +3,12 @@
 //! A session computes them, in parallel with others, under the secret of its node, so that no
 //! client can forge a hash or flood a bucket. Replay computes the same again.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 use takt_protocol::batch::{Batch, BatchError, DedupKeyRef, RecordView};
+use takt_protocol::numbers::Numbers;
 use takt_protocol::words::TopicName;
 
 /// Stands in [`RecordKeys::order`] for a record without an order key.
@@ -102,43 +102,80 @@ impl KeyHasher {
         out.orders.clear();
         out.records.clear();
         let records = batch.records()?;
-        out.orders.extend(records.order_keys().iter().map(|key| self.order(topic, key)));
-        let aliases = aliases(&out.orders);
+        let orders = self.begin(DOMAIN_ORDER, topic);
+        out.orders.extend(records.order_keys().iter().map(|key| orders.with(key).hash()));
+        let aliases = Aliases::of(&out.orders);
         out.records.reserve(batch.header().records);
+        let mut keys = DedupHasher::new(self, topic);
         for record in records {
-            out.records.push(self.record(topic, &record?, &aliases));
+            let record = record?;
+            out.records.push(keys.record(&record, aliases.resolve(record.order_index)));
         }
         Ok(())
     }
 
     /// The hash of an order key.
     pub fn order(&self, topic: &TopicName, key: &[u8]) -> u128 {
-        self.hash(DOMAIN_ORDER, topic, &[key])
+        self.begin(DOMAIN_ORDER, topic).with(key).hash()
     }
 
-    fn record(
-        &self,
-        topic: &TopicName,
-        record: &RecordView<'_>,
-        aliases: &BTreeMap<usize, usize>,
-    ) -> RecordKeys {
+    /// What all keys of a kind in a topic begin with.
+    fn begin(&self, domain: u8, topic: &TopicName) -> Prefix {
+        let mut sip = self.sip;
+        sip.write(&[domain]);
+        Prefix(sip).with(topic.as_str().as_bytes())
+    }
+}
+
+/// A key of which so much is hashed.
+#[derive(Clone, Copy)]
+struct Prefix(SipHasher24);
+
+impl Prefix {
+    /// With another part, behind its length.
+    fn with(mut self, part: &[u8]) -> Self {
+        self.0.write(&u32::try_from(part.len()).expect("keys are short").to_le_bytes());
+        self.0.write(part);
+        self
+    }
+
+    fn hash(self) -> u128 {
+        self.0.finish128().as_u128()
+    }
+}
+
+/// Hashes the dedup keys of a batch's records, and what they have in common once.
+struct DedupHasher<'a> {
+    keys: Prefix,
+    sources: Prefix,
+    /// Records in a row often have one source.
+    source: Option<(&'a [u8], Prefix)>,
+}
+
+impl<'a> DedupHasher<'a> {
+    fn new(hasher: &KeyHasher, topic: &TopicName) -> Self {
+        Self {
+            keys: hasher.begin(DOMAIN_KEY, topic),
+            sources: hasher.begin(DOMAIN_SOURCE_AND_ID, topic),
+            source: None,
+        }
+    }
+
+    fn record(&mut self, record: &RecordView<'a>, order: Option<usize>) -> RecordKeys {
         let mut dedup = [0; 2];
         let mut dedup_count = 0;
         for key in record.dedup_keys().into_iter().flatten() {
             let hash = match key {
-                DedupKeyRef::SourceAndId(source, id) => {
-                    self.hash(DOMAIN_SOURCE_AND_ID, topic, &[source, id])
-                }
-                DedupKeyRef::Key(key) => self.hash(DOMAIN_KEY, topic, &[key]),
+                DedupKeyRef::SourceAndId(source, id) => self.source(source).with(id).hash(),
+                DedupKeyRef::Key(key) => self.keys.with(key).hash(),
             };
             if dedup_count == 0 || dedup[0] != hash {
                 dedup[usize::from(dedup_count)] = hash;
                 dedup_count += 1;
             }
         }
-        let order = record.order_index.map_or(NO_ORDER, |i| {
-            let first = aliases.get(&i).copied().unwrap_or(i);
-            u16::try_from(first).expect("a batch has at most 4,096 order keys")
+        let order = order.map_or(NO_ORDER, |order| {
+            u16::try_from(order).expect("a batch has at most 4,096 order keys")
         });
         let digest64 = u64::from_le_bytes(
             record.digest.as_bytes()[..8].try_into().expect("a digest has 16 bytes"),
@@ -146,33 +183,47 @@ impl KeyHasher {
         RecordKeys { digest64, dedup, dedup_count, order }
     }
 
-    fn hash(&self, domain: u8, topic: &TopicName, parts: &[&[u8]]) -> u128 {
-        let mut sip = self.sip;
-        sip.write(&[domain]);
-        for part in std::iter::once(topic.as_str().as_bytes()).chain(parts.iter().copied()) {
-            sip.write(&u32::try_from(part.len()).expect("keys are short").to_le_bytes());
-            sip.write(part);
+    fn source(&mut self, source: &'a [u8]) -> Prefix {
+        match self.source {
+            Some((same, prefix)) if std::ptr::eq(same, source) => prefix,
+            _ => {
+                let prefix = self.sources.with(source);
+                self.source = Some((source, prefix));
+                prefix
+            }
         }
-        sip.finish128().as_u128()
     }
 }
 
-/// Where a hash stands twice, the later index and the first one: a hostile client may list a key
-/// twice, and its order must still be one.
-fn aliases(orders: &[u128]) -> BTreeMap<usize, usize> {
-    let mut sorted: Vec<(u128, usize)> = orders.iter().copied().zip(0..).collect();
-    sorted.sort_unstable();
-    let mut aliases = BTreeMap::new();
-    let mut first = None;
-    for (hash, i) in sorted {
-        match first {
-            Some((same, at)) if same == hash => {
-                aliases.insert(i, at);
+/// Which order keys of a batch stand for an earlier one: a hostile client may list a key twice, and
+/// its order must still be one.
+struct Aliases(Vec<(usize, usize)>);
+
+impl Aliases {
+    fn of(orders: &[u128]) -> Self {
+        let mut numbers = Numbers::default();
+        numbers.reset(orders.len());
+        let mut aliases = Vec::new();
+        for (i, hash) in orders.iter().enumerate() {
+            let first = numbers.get(low_half(*hash)).find(|first| orders[*first] == *hash);
+            match first {
+                Some(first) => aliases.push((i, first)),
+                None => numbers.insert(low_half(*hash), i, |i| low_half(orders[i])),
             }
-            _ => first = Some((hash, i)),
         }
+        Self(aliases)
     }
-    aliases
+
+    fn resolve(&self, order: Option<usize>) -> Option<usize> {
+        let alias = |i| self.0.binary_search_by_key(&i, |(alias, _)| *alias);
+        order.map(|i| alias(i).map_or(i, |at| self.0[at].1))
+    }
+}
+
+/// Half of a hash, which is as uniform as the whole.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+pub(crate) fn low_half(hash: u128) -> u64 {
+    hash as u64
 }
 
 #[cfg(test)]
@@ -241,6 +292,9 @@ mod tests {
 
     #[test]
     fn a_key_listed_twice_is_one_order() {
-        assert_eq!(aliases(&[5, 6, 5, 5]), BTreeMap::from([(2, 0), (3, 0)]));
+        let aliases = Aliases::of(&[5, 6, 5, 5]);
+        let resolved = (0..4).map(|i| aliases.resolve(Some(i)));
+        assert_eq!(resolved.collect::<Vec<_>>(), [0, 1, 0, 0].map(Some));
+        assert_eq!(aliases.resolve(None), None);
     }
 }

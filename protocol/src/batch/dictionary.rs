@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::varint;
+use crate::{numbers::Numbers, varint};
 
 /// Numbers byte strings from 0 as they come, and lays each of them out once: the strings' bytes lie
 /// in the table that goes into the batch, and nowhere else.
@@ -11,9 +11,7 @@ pub(super) struct Dictionary {
     /// Each string behind its length.
     table: Vec<u8>,
     entries: Vec<Entry>,
-    /// Numbers from 1, by the low bits of the hash or behind them, around the end; 0 is free. At
-    /// most half of it is used, and its length is a power of two.
-    places: Vec<u32>,
+    numbers: Numbers,
 }
 
 #[derive(Debug)]
@@ -32,23 +30,20 @@ impl Dictionary {
         {
             return self.entries.len() - 1;
         }
-        if self.entries.len() * 2 >= self.places.len() {
-            self.grow();
-        }
         let hash = xxh3_64(string);
-        let mut at = self.home(hash);
-        while let Some(number) = (self.places[at] as usize).checked_sub(1) {
-            let entry = &self.entries[number];
-            if entry.hash == hash && self.table[entry.bytes.clone()] == *string {
-                return number;
-            }
-            at = (at + 1) & (self.places.len() - 1);
+        let known = self.numbers.get(hash).find(|number| {
+            let entry = &self.entries[*number];
+            entry.hash == hash && self.table[entry.bytes.clone()] == *string
+        });
+        if let Some(number) = known {
+            return number;
         }
+        let number = self.entries.len();
+        self.numbers.insert(hash, number, |number| self.entries[number].hash);
         varint::put_slice(&mut self.table, string);
         let bytes = self.table.len() - string.len()..self.table.len();
         self.entries.push(Entry { hash, bytes });
-        self.places[at] = u32::try_from(self.entries.len()).expect("a batch has few strings");
-        self.entries.len() - 1
+        number
     }
 
     /// How many strings there are.
@@ -63,27 +58,10 @@ impl Dictionary {
 
     /// Forgets the strings and keeps the buffers.
     pub(super) fn clear(&mut self) {
+        let room = self.entries.len();
         self.table.clear();
         self.entries.clear();
-        self.places.fill(0);
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
-    fn home(&self, hash: u64) -> usize {
-        hash as usize & (self.places.len() - 1)
-    }
-
-    fn grow(&mut self) {
-        let len = (self.places.len() * 2).max(16);
-        self.places.clear();
-        self.places.resize(len, 0);
-        for (number, entry) in (1..).zip(&self.entries) {
-            let mut at = self.home(entry.hash);
-            while self.places[at] != 0 {
-                at = (at + 1) & (len - 1);
-            }
-            self.places[at] = number;
-        }
+        self.numbers.reset(room);
     }
 }
 
