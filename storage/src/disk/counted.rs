@@ -107,11 +107,6 @@ impl DiskFile for CountedFile {
         self.inner.write_at(at, bytes)
     }
 
-    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
-        self.counters.bytes_written.fetch_add(to.saturating_sub(from), Relaxed);
-        self.inner.write_zeros(from, to)
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         self.counters.syncs.fetch_add(1, Relaxed);
         self.inner.sync_data()

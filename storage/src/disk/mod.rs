@@ -81,15 +81,6 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// `StorageFull` or `QuotaExceeded` if there is no space; a part may have been written.
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Fills the file's offsets `from..to` with zeros; the file grows where needed. Not for a file
-    /// that somebody else reads or writes meanwhile.
-    ///
-    /// # Errors
-    /// As [`DiskFile::write_at`].
-    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
-        write_zeros(from, to, |at, zeros| self.write_at(at, zeros))
-    }
-
     /// Makes the content durable, and the length where it is needed to read it (`fdatasync`).
     ///
     /// # Errors
@@ -126,20 +117,6 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
 /// Whether an error says that there is no space left, as opposed to a broken disk.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Fills `from..to` with zeros, piece by piece.
-fn write_zeros(
-    from: u64,
-    to: u64,
-    mut write: impl FnMut(u64, &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    for at in (from..to).step_by(ZEROS.len()) {
-        let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());
-        write(at, &ZEROS[..len])?;
-    }
-    Ok(())
 }
 
 /// Refuses what is not one flat file name.

@@ -7,17 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::FlockOperation;
 
-use super::{Disk, DiskFile, check_name, write_zeros};
+use super::{Disk, DiskFile, check_name};
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const LOCK_NAME: &str = "lock";
-/// What offsets, lengths and buffers must be multiples of, to be written past the page cache.
-const DIRECT_ALIGN: u64 = 4 << 10;
-/// What is written past the page cache at once.
-const DIRECT_BYTES: usize = 1 << 20;
 
 /// A real directory, mode 0700, with files of mode 0600.
 #[derive(Debug)]
@@ -156,27 +152,6 @@ impl DiskFile for RealFile {
         self.0.write_all_at(bytes, at)
     }
 
-    /// Past the page cache where the file system can: as many zeros are written as content later,
-    /// and half of the work for them would be copying and writing back.
-    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
-        let buffered = |at: u64, zeros: &[u8]| self.write_at(at, zeros);
-        let (first, last) = (from.next_multiple_of(DIRECT_ALIGN), to & !(DIRECT_ALIGN - 1));
-        if first >= last {
-            return write_zeros(from, to, buffered);
-        }
-        write_zeros(from, first, buffered)?;
-        let flags = fcntl_getfl(&self.0)?;
-        let done = match fcntl_setfl(&self.0, flags | OFlags::DIRECT) {
-            Ok(()) => {
-                let done = self.write_direct_zeros(first, last);
-                fcntl_setfl(&self.0, flags)?;
-                done?
-            }
-            Err(_) => first,
-        };
-        write_zeros(done, to, buffered)
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.0)?)
     }
@@ -194,56 +169,9 @@ impl DiskFile for RealFile {
     }
 }
 
-impl RealFile {
-    /// Returns how far it came where the file system cannot go on so.
-    fn write_direct_zeros(&self, from: u64, to: u64) -> io::Result<u64> {
-        let align = usize::try_from(DIRECT_ALIGN).expect("4 KiB");
-        let zeros = vec![0; DIRECT_BYTES + align];
-        let zeros = &zeros[zeros.as_ptr().align_offset(align)..][..DIRECT_BYTES];
-        let mut at = from;
-        while at < to {
-            let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(DIRECT_BYTES);
-            match self.0.write_all_at(&zeros[..len], at) {
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
-                written => written?,
-            }
-            at += len as u64;
-        }
-        Ok(at)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn zeros_cover_what_they_are_to_cover_and_nothing_else() {
-        let home = tempfile::tempdir().unwrap();
-        let disk = RealDisk::open(home.path()).unwrap();
-        let file = disk.create("a").unwrap();
-        let len = (DIRECT_BYTES + 3 * 4_096) as u64;
-        for (from, to) in
-            [(0, len), (1, len - 1), (4_096, 4_096), (4_095, 4_097), (100, 200), (len, len + 5_000)]
-        {
-            let old = vec![7; usize::try_from(len).unwrap()];
-            file.set_len(0).unwrap();
-            file.write_at(0, &old).unwrap();
-            file.write_zeros(from, to).unwrap();
-            let mut bytes = vec![1; usize::try_from(len.max(to)).unwrap()];
-            file.read_at(0, &mut bytes).unwrap();
-            assert_eq!(file.len().unwrap(), len.max(to));
-            for (at, byte) in (0..).zip(bytes) {
-                assert_eq!(
-                    byte,
-                    if (from..to).contains(&at) { 0 } else { 7 },
-                    "{at}: {from}..{to}"
-                );
-            }
-            // What is written next is not aligned, and must not have to be.
-            file.write_at(1, b"x").unwrap();
-        }
-    }
 
     #[test]
     fn files_are_private_and_names_are_flat() {

@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use super::{layout::wide, names};
+use super::{
+    layout::{narrow, wide},
+    names,
+};
 use crate::disk::{Disk, DiskFile};
 
 /// What one step of the making writes and syncs, in bytes.
@@ -122,7 +125,7 @@ impl SpareWork {
 
     fn write_slice(&mut self) -> io::Result<Option<SpareFile>> {
         let end = self.len_bytes.min(self.done + wide(SLICE_BYTES));
-        self.file.write_zeros(self.done, end)?;
+        write_zeros(&*self.file, self.done, end)?;
         self.done = end;
         if end < self.len_bytes {
             self.file.sync_data()?;
@@ -138,6 +141,18 @@ impl SpareWork {
             recycled: false,
         }))
     }
+}
+
+/// Fills `from..to` of a file with zeros.
+pub(crate) fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(wide(ZEROS.len()));
+        file.write_at(at, &ZEROS[..narrow(len)])?;
+        at += len;
+    }
+    Ok(())
 }
 
 /// Removes a file that may be missing.

@@ -19,7 +19,7 @@ use super::{
     position::{Chain, Identity, Incarnation, JournalId, Position, Salt},
     preamble::{Draft, Preamble},
     scan::{CutTail, Rot, Scan},
-    spare::{SLICE_BYTES, SpareFile, SpareWork, remove_if_there},
+    spare::{SLICE_BYTES, SpareFile, SpareWork, remove_if_there, write_zeros},
     walk::Walk,
     writer::Journal,
 };
@@ -438,7 +438,7 @@ fn place_fresh(disk: &dyn Disk, image: &Image, len_bytes: u64) -> io::Result<Arc
     remove_if_there(disk, names::STARTING)?;
     let file: Arc<dyn DiskFile> = disk.create(names::STARTING)?.into();
     let (preamble, free_from) = image.write(&*file, len_bytes)?;
-    file.write_zeros(free_from, len_bytes)?;
+    write_zeros(&*file, free_from, len_bytes)?;
     publish(disk, &preamble, names::STARTING, file)
 }
 
@@ -461,7 +461,7 @@ fn place_reserve(
         file.read_at(at, &mut slice)?;
         let end = at + wide(slice.len());
         if slice.iter().any(|&byte| byte != 0) {
-            file.write_zeros(at, end)?;
+            write_zeros(&*file, at, end)?;
         }
         at = end;
     }
