@@ -45,6 +45,12 @@ pub const ALL: &[(&str, &str)] = &[
     ("uplink_hold_ignored", "retention drops what the hub does not have"),
     ("cursor_hold_ignored", "retention drops what a cursor with a hold has not read"),
     ("shown_before_sync", "readers see a commit before its sync"),
+    ("salt_omitted", "a commit's checksum leaves out the salt of its incarnation"),
+    ("mirror_end_apart", "a mirror's end is recorded a commit later than its bytes"),
+    ("replay_judges_again", "a start judges batches again instead of taking their verdicts"),
+    ("dropped_before_named", "retention deletes a journal file before the entry that says so"),
+    ("resend_omitted", "a producer does not send again what a lost stream has taken"),
+    ("resumes_late", "a link goes on one batch behind the hub's end"),
 ];
 
 static CHOSEN: OnceLock<String> = OnceLock::new();

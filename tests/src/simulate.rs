@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::sim::{Branch, Fault, Outcome, Tally, run as live};
+use crate::sim::{Branch, Fault, Lie, Outcome, Tally, run as live};
 
 /// In so many seeds every fault and every way of a start must have been seen.
 const TIER_SEEDS: u64 = 500;
@@ -52,6 +52,7 @@ struct Sum {
     events: u64,
     faults: Tally<Fault>,
     branches: Tally<Branch>,
+    lies: Tally<Lie>,
     speedups: Vec<f64>,
     cpu: Duration,
     reports: Vec<String>,
@@ -131,6 +132,7 @@ impl Sum {
         self.events += outcome.events;
         self.faults.add(&outcome.faults);
         self.branches.add(&outcome.branches);
+        self.lies.add(&outcome.lies);
         self.cpu += cpu;
         let seconds = outcome.time as f64 / 1e6;
         self.speedups.push(seconds / cpu.as_secs_f64().max(1e-9));
@@ -162,7 +164,9 @@ impl Sum {
         if self.seeds >= TIER_SEEDS {
             let faults = Fault::ALL.iter().map(|kind| (kind.text(), self.faults.of(*kind)));
             let branches = Branch::ALL.iter().map(|kind| (kind.text(), self.branches.of(*kind)));
-            for (kind, _) in faults.chain(branches).filter(|(_, count)| *count == 0) {
+            let lies = [Lie::Refused, Lie::Diverged];
+            let lies = lies.iter().map(|kind| (kind.text(), self.lies.of(*kind)));
+            for (kind, _) in faults.chain(branches).chain(lies).filter(|(_, count)| *count == 0) {
                 eprintln!("{kind} has never happened in {} seeds", self.seeds);
                 too_little = true;
             }
@@ -193,6 +197,8 @@ impl Sum {
         let faults: BTreeMap<_, _> = names.collect();
         let names = Branch::ALL.iter().map(|branch| (branch.text(), self.branches.of(*branch)));
         let branches: BTreeMap<_, _> = names.collect();
+        let names = Lie::ALL.iter().map(|lie| (lie.text(), self.lies.of(*lie)));
+        let lies: BTreeMap<_, _> = names.collect();
         if args.json {
             let line = serde_json::json!({
                 "seeds": self.seeds,
@@ -202,6 +208,7 @@ impl Sum {
                 "events": self.events,
                 "faults": faults,
                 "branches": branches,
+                "lies": lies,
                 "events_per_core_s": rate,
                 "speedup_median": median,
                 "speedup_min": least,
@@ -218,6 +225,7 @@ impl Sum {
         println!("speed-up          {median:.0} in the median, {least:.0} at least");
         println!("faults            {faults:?}");
         println!("starts            {branches:?}");
+        println!("lies              {lies:?}");
     }
 }
 

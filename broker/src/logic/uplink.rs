@@ -283,6 +283,12 @@ impl UplinkSession {
                     point.next_batch
                 }
             };
+            #[cfg(takt_planted)]
+            let next = if takt_protocol::planted::is("resumes_late") && end.end.is_some() {
+                next.advance(1)
+            } else {
+                next
+            };
             self.sources.push(Source {
                 slot: own.slot,
                 topic: end.topic,

@@ -9,6 +9,7 @@
 mod crash;
 mod fault;
 mod inode;
+mod lie;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,6 +53,7 @@ struct State {
     misdirected_at: Option<(u64, u64)>,
     astray: Option<Astray>,
     reads_fail: bool,
+    lies: bool,
 }
 
 /// A write that landed elsewhere in its file, and what it would take to put that right.
@@ -177,8 +179,9 @@ impl SimDisk {
     pub fn kill(&self) {
         let state = &mut *self.state();
         state.boot += 1;
-        let live: BTreeSet<u64> =
-            state.names.values().chain(state.durable_names.values()).copied().collect();
+        let pending = state.pending_names.iter().map(NameChange::inode);
+        let named = state.names.values().chain(state.durable_names.values());
+        let live: BTreeSet<u64> = named.copied().chain(pending).collect();
         state.inodes.retain(|inode, _| live.contains(inode));
     }
 
@@ -252,6 +255,12 @@ impl State {
         match self.power_cut_at {
             Some(cut) if self.operations > cut => Err(PowerCut { now: false }.into()),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    fn sync_names(&mut self) {
+        for change in std::mem::take(&mut self.pending_names) {
+            change.apply(&mut self.durable_names);
         }
     }
 
@@ -337,11 +346,13 @@ impl Disk for SimDisk {
     fn sync_dir(&self) -> io::Result<()> {
         let state = &mut *self.changing();
         if !state.sync_step(Call::SyncDir)? {
-            state.pending_names.clear();
+            if !state.lies {
+                state.pending_names.clear();
+            }
             return Err(io::Error::other("the sync of the directory failed"));
         }
-        for change in std::mem::take(&mut state.pending_names) {
-            change.apply(&mut state.durable_names);
+        if !state.lies {
+            state.sync_names();
         }
         Ok(())
     }
@@ -374,13 +385,14 @@ impl SimFile {
     fn sync(&self) -> io::Result<()> {
         drop(self.disk.changing());
         self.with(|state, inode| {
-            if state.sync_step(Call::Sync)? {
-                inode.sync();
-                Ok(())
-            } else {
-                inode.lose();
-                Err(io::Error::other("the sync failed"))
+            let synced = state.sync_step(Call::Sync)?;
+            match (synced, state.lies) {
+                (true, false) => inode.sync(),
+                (false, false) => inode.lose(),
+                // Nothing of it is on the disk, whatever it says: all is pending still.
+                (_, true) => {}
             }
+            if synced { Ok(()) } else { Err(io::Error::other("the sync failed")) }
         })
     }
 

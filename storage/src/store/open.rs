@@ -105,8 +105,17 @@ impl<T> Store<T> {
         let mut replay = Replay::new(&scan, &disk, state, catalog, upto);
         let mut failed = None;
         let end = scan.replay(from, &mut |commit| {
+            #[cfg(takt_planted)]
+            let before = replay.state.control.partitions.clone();
             if failed.is_none() {
                 failed = replay.commit(commit).err();
+            }
+            #[cfg(takt_planted)]
+            if takt_protocol::planted::is("mirror_end_apart") && commit.end() == scan.end() {
+                let partitions = replay.state.control.partitions.iter_mut().zip(before);
+                for (partition, before) in partitions.filter(|(now, _)| now.mirror_of.is_some()) {
+                    partition.end = before.end;
+                }
             }
         })?;
         if let Some(error) = failed {
@@ -408,10 +417,36 @@ impl<'a> Replay<'a> {
             let keys = keys.then_some(&self.keys);
             #[cfg(takt_planted)]
             let keys = keys.filter(|_| !takt_protocol::planted::is("replayed_keys_forgotten"));
+            #[cfg(takt_planted)]
+            let entry = self.judge_again(entry);
             self.state.apply(found.position, &entry, keys, &mut effects)?;
         }
         self.catalog.publish(effects.batches, effects.orders);
         Ok(())
+    }
+
+    #[cfg(takt_planted)]
+    fn judge_again(&self, entry: Entry) -> Entry {
+        let Entry::Batch { slot, batch } = &entry else { return entry };
+        let Some(partition) = self.state.partition(*slot) else { return entry };
+        if !takt_protocol::planted::is("replay_judges_again") {
+            return entry;
+        }
+        let header = batch.header();
+        let publication = crate::sequencer::Publication {
+            producer: &header.producer,
+            topic: &partition.id.topic,
+            epoch: header.epoch,
+            batch: batch.batch(),
+            keys: &self.keys,
+        };
+        // The clock has gone on since.
+        let now = Timestamp::from_micros(header.append_time.as_micros() + 1);
+        match self.state.judge(&publication, now, &mut Scratch::default()) {
+            crate::sequencer::Judged::Fresh { entry, .. } => entry,
+            // Below the snapshot: it is applied already.
+            crate::sequencer::Judged::Known(_) | crate::sequencer::Judged::Refused(_) => entry,
+        }
     }
 
     /// Hashes the keys of the entry's batch; false where it has none.

@@ -37,6 +37,11 @@ impl<T> Store<T> {
             }
         }
         self.want_side(to_copy);
+        #[cfg(takt_planted)]
+        for &start in chosen.iter().filter(|_| takt_protocol::planted::is("dropped_before_named")) {
+            self.view.catalog().drop_file(start);
+            self.drop_file(start);
+        }
         let drops = chosen.into_iter().map(|start| Entry::FileDropped { start });
         self.waiting.extend(drops);
     }

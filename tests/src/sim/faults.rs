@@ -83,6 +83,8 @@ kinds! {
         ConsumerCrash = "consumer_crash",
         /// A peer sends rubbish.
         Hostile = "hostile",
+        /// The disk of a plant answers syncs and keeps nothing, until the power goes.
+        SyncLies = "sync_lies",
     }
 }
 
@@ -107,6 +109,27 @@ kinds! {
         Refused = "refused",
         /// Broken off by another crash, and begun again.
         Interrupted = "interrupted",
+    }
+}
+
+kinds! {
+    /// What came of a disk that had lied about its syncs.
+    Lie {
+        /// Nothing was lost that anybody had been answered.
+        Harmless = "harmless",
+        /// The start refuses: what was proved durable is damaged or not there.
+        Refused = "refused",
+        /// A look through the directory finds damage.
+        Damaged = "damaged",
+        /// The hub holds more than the plant, and their link has diverged.
+        Diverged = "diverged",
+        /// The hub holds no more than the plant; a producer that still runs has receipts for more,
+        /// and its session ends as diverged when it connects.
+        Remembered = "remembered",
+        /// Nobody who still runs holds more than the plant or remembers more: nobody can tell.
+        Untold = "untold",
+        /// Faults have ended before the plant and the hub had met.
+        CutShort = "cut_short",
     }
 }
 

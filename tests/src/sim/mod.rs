@@ -33,7 +33,7 @@ mod plan;
 mod run;
 mod world;
 
-pub use faults::{Branch, Fault, Tally};
+pub use faults::{Branch, Fault, Lie, Tally};
 pub use history::History;
 pub use plan::Plan;
 pub use run::{Outcome, Violation, run};

@@ -11,7 +11,7 @@ use takt_storage::disk::sim::SimDisk;
 use takt_storage::store::{Job, OpenError, PendingCommit, Store, StoreOptions};
 
 use super::agenda::At;
-use super::faults::{Branch, Fault, Tally};
+use super::faults::{Branch, Fault, Lie, Tally};
 use super::net::ConnId;
 use super::plan::Plan;
 use crate::events::Dice;
@@ -73,6 +73,13 @@ pub struct Turned {
     pub reported: bool,
 }
 
+/// Its disk had lied.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lied {
+    /// How that came out, if it has.
+    pub found: Option<Lie>,
+}
+
 /// A node, running or not.
 pub struct SimNode {
     /// Its number; the hub is the last.
@@ -99,6 +106,8 @@ pub struct SimNode {
     pub backup: Option<SimDisk>,
     /// Its own disk, while it runs on a copy.
     pub original: Option<SimDisk>,
+    /// While it runs on what a disk that had lied has kept: how that has come out.
+    pub lied: Option<Lied>,
     /// How long a sync takes at least, in microseconds.
     pub sync_min: u64,
     /// It starts again after a stop.
@@ -162,6 +171,7 @@ impl SimNode {
             last_commit: 0,
             backup: None,
             original: None,
+            lied: None,
             sync_min: plan.sync_min,
             restarts: true,
             reads_fail: false,
@@ -294,7 +304,8 @@ impl SimNode {
     /// The power is gone: of what was not synced any part may be on the disk.
     pub fn lose_power(&mut self) -> Option<Running> {
         let up = self.up.take();
-        let style = self.dice.below(4);
+        // Where its disk lies, the power stays on for long enough: another fault decides of that.
+        let style = if self.disk.lies() { 1 } else { self.dice.below(4) };
         let dice = &mut self.dice;
         let mut kept = true;
         self.disk.crash(&mut |_| match style {

@@ -101,7 +101,7 @@ impl Plan {
             mark_after: 50 * MS,
             sync_min: pick(dice, &[100, 300, 2_000]),
             time,
-            faults: draw_faults(dice, time),
+            faults: [draw_faults(dice, time), draw_lies(seed, time)].concat(),
             lan: Weather { delay: 50, jitter: 200, loss: 0, double: 0 },
             wan: Weather {
                 delay: pick(dice, &[2, 20, 100]) * MS,
@@ -121,7 +121,7 @@ pub fn pick<T: Copy>(dice: &mut Dice, list: &[T]) -> T {
 /// Crashes come in any case; of the rest each seed leaves about half out.
 fn draw_faults(dice: &mut Dice, time: At) -> Vec<(At, Fault)> {
     let mut kinds = Vec::new();
-    for kind in Fault::ALL {
+    for kind in Fault::ALL.iter().filter(|kind| **kind != Fault::SyncLies) {
         let weight = if dice.below(2) == 0 { 0 } else { 1 + dice.below(4) };
         kinds.extend(std::iter::repeat_n(*kind, usize::try_from(weight).expect("at most 4")));
     }
@@ -135,4 +135,13 @@ fn draw_faults(dice: &mut Dice, time: At) -> Vec<(At, Fault)> {
     }
     faults.sort_unstable();
     faults
+}
+
+/// Drawn apart, so that worlds in which no disk lies are the same with and without this fault. The
+/// number is one with which those that have found something, or see a defect, are among them.
+fn draw_lies(seed: u64, time: At) -> Vec<(At, Fault)> {
+    let dice = &mut Dice::new(seed.wrapping_mul(0xd129_42e9_6e2b_4b8f) ^ 0x1_2022);
+    let count = if dice.below(3) == 0 { 1 + dice.below(2) } else { 0 };
+    let mut at = || 10 * SECOND + dice.below(time - 60 * SECOND);
+    (0..count).map(|_| (at(), Fault::SyncLies)).collect()
 }

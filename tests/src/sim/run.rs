@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::check;
-use super::faults::{Branch, Fault, Tally};
+use super::faults::{Branch, Fault, Lie, Tally};
 use super::plan::{Plan, TIME_MIN};
 use super::world::World;
 
@@ -42,6 +42,8 @@ pub struct Outcome {
     pub faults: Tally<Fault>,
     /// Ways that starts took.
     pub branches: Tally<Branch>,
+    /// What came of disks that had lied.
+    pub lies: Tally<Lie>,
 }
 
 /// Lives through a seed and checks how it ends.
@@ -82,6 +84,7 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
         events: history.acknowledged,
         faults: world.fired.clone(),
         branches: world.branches.clone(),
+        lies: world.lies.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod clients;
 mod crash;
 mod forger;
+mod lie;
 mod serve;
 mod weather;
 
@@ -14,7 +15,7 @@ use takt_protocol::words::TopicName;
 use super::adapter::Adapter;
 use super::agenda::{Agenda, At, MS, SECOND};
 use super::consumer::Consumer;
-use super::faults::{Branch, Fault, Tally};
+use super::faults::{Branch, Fault, Lie, Tally};
 use super::history::History;
 use super::net::{ConnId, End, Host, Net, NetEvent, NetNews};
 use super::node::SimNode;
@@ -124,6 +125,10 @@ pub(crate) enum Mend {
     SwapBack {
         node: usize,
     },
+    /// The power of a plant goes whose disk has lied.
+    Lie {
+        node: usize,
+    },
     Way {
         from: Host,
         to: Host,
@@ -153,6 +158,7 @@ pub struct World {
     pub(super) nodes: Vec<SimNode>,
     pub(super) fired: Tally<Fault>,
     pub(super) branches: Tally<Branch>,
+    pub(super) lies: Tally<Lie>,
     pub(super) drained: bool,
     /// What the nodes served at the end.
     pub(super) served: super::check::Served,
@@ -212,6 +218,7 @@ impl World {
             nodes,
             fired: Tally::default(),
             branches: Tally::default(),
+            lies: Tally::default(),
             drained: false,
             served: super::check::Served::new(),
             agenda: Agenda::new(),

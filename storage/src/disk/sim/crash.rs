@@ -85,11 +85,7 @@ impl SimDisk {
     /// a file's name did not survive.
     pub fn pending(&self, grain_bytes: usize) -> usize {
         let state = self.state();
-        let named = state.pending_names.iter().map(|change| match change {
-            NameChange::Create { inode, .. }
-            | NameChange::Remove { inode, .. }
-            | NameChange::Rename { inode, .. } => *inode,
-        });
+        let named = state.pending_names.iter().map(NameChange::inode);
         let files: BTreeSet<u64> = named.chain(state.durable_names.values().copied()).collect();
         let inodes = files.iter().filter_map(|inode| state.inodes.get(inode));
         state.pending_names.len() + inodes.map(|inode| inode.pending(grain_bytes)).sum::<usize>()
@@ -115,6 +111,7 @@ impl State {
             inode.crash(grain_bytes, &mut keep);
         }
         self.boot += 1;
+        self.lies = false;
         self.keep_power();
     }
 }

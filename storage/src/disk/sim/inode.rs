@@ -23,6 +23,15 @@ pub(super) enum NameChange {
 }
 
 impl NameChange {
+    /// Whose name changes.
+    pub(super) fn inode(&self) -> u64 {
+        match self {
+            Self::Create { inode, .. }
+            | Self::Remove { inode, .. }
+            | Self::Rename { inode, .. } => *inode,
+        }
+    }
+
     pub(super) fn apply(self, names: &mut BTreeMap<String, u64>) {
         match self {
             Self::Create { name, inode } => {

@@ -57,6 +57,30 @@ fn a_failed_sync_leaves_a_cache_that_lies() {
 }
 
 #[test]
+fn a_disk_that_lies_keeps_nothing_until_it_makes_good() {
+    let disk = SimDisk::new();
+    let file = synced(&disk, "a", &[1; 512]);
+    let write = |byte| {
+        file.write_at(0, &[byte; 512]).unwrap();
+        file.sync_all().unwrap();
+    };
+    disk.lie();
+    write(2);
+    drop(synced(&disk, "b", &[1; 512]));
+    disk.remove("b").unwrap();
+    disk.kill();
+    // Each change is pending by itself, whatever was synced and in which order.
+    let lost = disk.crash_image(&mut |_| false);
+    assert_eq!((lost.content("a").unwrap(), lost.names().len()), (vec![1; 512], 1));
+    let kept = disk.crash_image(&mut |n| n == 0 || n > 1);
+    assert_eq!(kept.files().into_keys().collect::<Vec<_>>(), ["a", "b"]);
+    disk.make_good();
+    let made = disk.crash_image(&mut |_| false);
+    assert_eq!((made.content("a").unwrap(), made.names().len()), (vec![2; 512], 1));
+    assert!(!disk.lies() && !lost.lies());
+}
+
+#[test]
 fn capacity_power_and_write_faults() {
     let disk = SimDisk::new();
     let file = synced(&disk, "a", &[1; 1000]);

@@ -1,7 +1,7 @@
 //! Rot, torn tails and misplaced files (D7, D9 to D11).
 
 use super::*;
-use crate::journal::layout::BLOCK;
+use crate::journal::layout::{BLOCK, COMMIT_HEADER};
 
 /// Two files and a clean end; the last commit is a mark.
 fn world() -> (SimDisk, Written, Vec<FileInfo>) {
@@ -203,11 +203,19 @@ fn a_payload_cannot_imitate_a_commit() {
     let next = journal.position().plus(4096);
     let position = next.get().to_le_bytes();
     let at = 4096 - commit.padded_len().min(117);
-    forged[at..at + 4].copy_from_slice(b"TkC\x01");
-    forged[at + 24..at + 40].copy_from_slice(&journal.id().bytes());
-    forged[at + 20..at + 24].copy_from_slice(&1_u32.to_le_bytes());
-    forged[at + 40..at + 48].copy_from_slice(&position);
-    forged[at + 48..at + 56].copy_from_slice(&position);
+    let header = &mut forged[at..at + COMMIT_HEADER];
+    header.fill(0);
+    header[..4].copy_from_slice(b"TkC\x01");
+    header[4..6].copy_from_slice(&1_u16.to_le_bytes());
+    header[6..8].copy_from_slice(&1_u16.to_le_bytes());
+    header[12..16].copy_from_slice(&4096_u32.to_le_bytes());
+    header[20..24].copy_from_slice(&1_u32.to_le_bytes());
+    header[24..40].copy_from_slice(&journal.id().bytes());
+    header[40..48].copy_from_slice(&position);
+    header[48..56].copy_from_slice(&position);
+    // All of it holds but for the salt, which nobody else knows.
+    let unsalted = [&[0; 16], &header[..96]].concat();
+    header[96..].copy_from_slice(&xxhash_rust::xxh3::xxh3_128(&unsalted).to_le_bytes());
     commit.push(1, &[&forged]);
     sync(&mut journal, commit).unwrap();
     let name = journal.files()[0].name.clone();

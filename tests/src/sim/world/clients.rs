@@ -7,6 +7,7 @@ use takt_protocol::wire::{FrameKind, OutFrame};
 use super::{Happening, User, World, pause};
 use crate::sim::adapter::Turn;
 use crate::sim::agenda::SECOND;
+use crate::sim::faults::Lie;
 use crate::sim::net::{ConnId, Host, NetNews};
 
 /// How many frames imitators choose from.
@@ -105,11 +106,12 @@ impl World {
     fn uplink_ended(&mut self, plant: usize, end: &End) {
         let now = self.agenda.now();
         let fraction = self.dice.below(1_000) as f64 / 1_000.0;
-        if let End::Diverged(detail) = end
-            && self.nodes[plant].original.is_none()
-        {
-            self.history
-                .violated("I7", format!("plant {plant} and the hub have diverged: {detail}"));
+        if let End::Diverged(detail) = end {
+            if self.nodes[plant].original.is_none() {
+                self.history
+                    .violated("I7", format!("plant {plant} and the hub have diverged: {detail}"));
+            }
+            self.lie_comes_out(plant, Lie::Diverged);
         }
         self.say(|| format!("the uplink of plant {plant} has ended: {end:?}"));
         let node = &mut self.nodes[plant];

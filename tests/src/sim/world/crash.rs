@@ -5,7 +5,7 @@ use takt_storage::disk::Disk;
 use super::{Happening, Mend, User, World};
 use crate::sim::adapter::Life;
 use crate::sim::agenda::{MS, SECOND};
-use crate::sim::faults::Fault;
+use crate::sim::faults::{Fault, Lie};
 use crate::sim::net::Host;
 use crate::sim::node::{Running, SimNode, Started, Turned};
 
@@ -41,7 +41,7 @@ impl World {
             }
             Started::Failed(why) => {
                 let excused = self.nodes[number].is_hampered();
-                if !excused {
+                if !excused && !self.lie_comes_out(number, Lie::Refused) {
                     let name = &self.nodes[number].name;
                     self.history.violated("I9", format!("{name} does not start: {why}"));
                 }
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// What hung on a process hangs on nothing now. It begins again after a while.
-    fn bury(&mut self, number: usize, up: Option<Running>) {
+    pub(super) fn bury(&mut self, number: usize, up: Option<Running>) {
         if let Some(up) = up {
             for conn in up.sessions.keys() {
                 self.net.close(*conn, 1);
@@ -115,7 +115,8 @@ impl World {
 
     /// A node's journal has failed: the process ends, as one that must not go on.
     pub(super) fn node_failed(&mut self, number: usize, reason: &str) {
-        if !self.nodes[number].is_hampered() {
+        let excused = self.nodes[number].is_hampered();
+        if !excused && !self.lie_comes_out(number, Lie::Damaged) {
             let name = &self.nodes[number].name;
             self.history.violated("I9", format!("{name} has failed: {reason}"));
         }
@@ -159,7 +160,7 @@ impl World {
                 self.tell_commit(number);
             }
             Fault::Misdirect => {
-                if commit.len_bytes() > 0 && node.turned.is_none() && !node.disk.is_astray() {
+                if commit.len_bytes() > 0 && node.has_sound_disk() {
                     let by = 4_096 * (1 + self.dice.below(3));
                     node.disk.misdirect_write_at(node.disk.writes(), by);
                     node.has_witness = false;
@@ -224,6 +225,7 @@ impl World {
             Fault::Rot => self.turn_bit(number),
             Fault::RotAtEnd => self.turn_last_bit(number),
             Fault::Restored => self.back_up(),
+            Fault::SyncLies => self.begin_lie(),
             Fault::Forged => self.begin_forger(),
             Fault::Restart => {
                 if let Some(up) = &mut self.nodes[number].up {
@@ -312,7 +314,7 @@ impl World {
     /// A bit turns in a file that is closed: what is proved durable there must be missed.
     fn turn_bit(&mut self, number: usize) {
         let node = &mut self.nodes[number];
-        if node.turned.is_some() || node.disk.is_astray() {
+        if !node.has_sound_disk() {
             return;
         }
         let files: Vec<_> = node.disk.list().unwrap_or_default();
@@ -346,8 +348,7 @@ impl World {
         let node = &mut self.nodes[number];
         let quiet = node.up.as_ref().is_some_and(|up| up.commit.is_none())
             && now > node.last_commit + SECOND
-            && node.turned.is_none()
-            && !node.disk.is_astray();
+            && node.has_sound_disk();
         let files = node.disk.list().unwrap_or_default();
         let newest = files.iter().filter(|file| file.0.starts_with("journal-"));
         let Some((file, _)) = newest.max_by_key(|file| file.0.clone()).filter(|_| quiet) else {
@@ -373,8 +374,7 @@ impl World {
         let number = self.dice.below(self.plan.plants as u64) as usize;
         let wait = 5 * SECOND + self.dice.below(30 * SECOND);
         let node = &mut self.nodes[number];
-        let sound = node.turned.is_none() && !node.disk.is_astray() && !node.full;
-        if node.backup.is_none() && node.original.is_none() && sound {
+        if node.has_no_copy() && node.has_sound_disk() && !node.full {
             let backup = node.disk.crash_image(&mut |_| true);
             backup.fail_reads(false);
             node.backup = Some(backup);
@@ -387,7 +387,7 @@ impl World {
     pub(super) fn swap(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         let Some(backup) = node.backup.take() else { return };
-        let sound = node.turned.is_none() && !node.disk.is_astray() && !node.full;
+        let sound = node.has_sound_disk() && !node.full;
         if self.healed || !sound || node.reads_fail || node.up.is_none() {
             return;
         }
@@ -401,6 +401,7 @@ impl World {
 
     /// The operator brings the plant's own disk back.
     pub(super) fn swap_back(&mut self, number: usize) {
+        self.judge_lie(number);
         let node = &mut self.nodes[number];
         node.backup = None;
         let Some(original) = node.original.take() else { return };
@@ -445,6 +446,17 @@ impl World {
 }
 
 impl SimNode {
+    /// Whether its disk has what was written to it, where it was written, and does as it says.
+    pub(super) fn has_sound_disk(&self) -> bool {
+        let lies = self.disk.lies() || self.lied.is_some();
+        self.turned.is_none() && !self.disk.is_astray() && !lies
+    }
+
+    /// Whether no copy of its disk is kept or used.
+    pub(super) fn has_no_copy(&self) -> bool {
+        self.backup.is_none() && self.original.is_none()
+    }
+
     /// Whether something is wrong with its disk that excuses a failed start or commit.
     pub(super) fn is_hampered(&self) -> bool {
         self.reads_fail

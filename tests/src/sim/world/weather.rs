@@ -76,7 +76,11 @@ impl World {
             Mend::Clock { node } => self.nodes[node].stop_clock(self.agenda.now(), false),
             Mend::Rot { node } => self.mend_rot(node),
             Mend::Swap { node } => self.swap(node),
+            Mend::SwapBack { node } if self.lie_may_come_out(node) => {
+                self.agenda.after(10 * SECOND, Happening::Mend(mend));
+            }
             Mend::SwapBack { node } => self.swap_back(node),
+            Mend::Lie { node } => self.cut_power_of_liar(node),
             Mend::Way { from, to } => self.net.block(from, to, false),
             Mend::Noise => {
                 self.net.set_wan(self.plan.wan);
@@ -150,6 +154,7 @@ impl World {
             self.mend(Mend::Capacity { node });
             self.mend(Mend::Sync { node });
             self.mend(Mend::Clock { node });
+            self.nodes[node].disk.make_good();
             self.swap_back(node);
             self.mend_rot(node);
             self.nodes[node].ambush.clear();
@@ -163,7 +168,7 @@ impl World {
 }
 
 /// Whether a look through the whole directory finds damage.
-fn reports_damage(disk: &Arc<dyn Disk>) -> bool {
+pub(super) fn reports_damage(disk: &Arc<dyn Disk>) -> bool {
     let ends = sealed_ends(disk).unwrap_or_default();
     let journal = journal::verify(disk, &ends);
     let damaged = journal.map_or(true, |files| files.iter().any(|file| file.damage.is_some()));
