@@ -15,6 +15,7 @@ pub mod flood;
 pub mod golden;
 pub mod images;
 pub mod kills;
+pub mod lossy;
 pub mod outbox;
 #[cfg(takt_planted)]
 pub mod planted;
@@ -27,6 +28,7 @@ pub mod sim;
 pub mod simulate;
 pub mod site;
 pub mod strace;
+pub mod udp;
 
 use std::fmt::Display;
 use std::time::Duration;
