@@ -40,6 +40,16 @@ impl<E: Entry> KeyTable<E> {
             .filter(move |entry| entry.hash() == hash)
     }
 
+    /// Makes room in the index for `additional` entries that are about to come: it then grows once
+    /// instead of doubling its way up, and to the same size.
+    pub fn reserve(&mut self, additional: usize) {
+        let chunks = &self.chunks;
+        for shard in &mut self.shards {
+            // Hashes are uniform. A shard that gets a few more than its part grows by itself.
+            shard.reserve(additional / SHARDS, |&number| slot_of(entry(chunks, number).hash()));
+        }
+    }
+
     /// Adds an entry beside those that the key has.
     ///
     /// # Panics
