@@ -37,7 +37,7 @@ struct Arguments {
 /// What is measured.
 #[derive(Debug, Args)]
 struct Plan {
-    /// Journal before the last checkpoint, in MiB: 10240 is 10 GiB, which takes 25 GiB of disk.
+    /// Journal before the last checkpoint, in MiB: 10240 is 10 GiB, which takes 14 GiB of disk.
     #[arg(long, value_delimiter = ',', default_values_t = [128, 1024])]
     mib: Vec<u64>,
     /// Journal behind the last checkpoint.
