@@ -5,4 +5,4 @@ mod events;
 mod store;
 
 pub use events::{DATA_BYTES, EventSource, RECORDS, batch_of};
-pub use store::{Feed, Seeded, feed};
+pub use store::{Feed, Seeded, feed, feed_with};

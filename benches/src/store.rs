@@ -57,8 +57,16 @@ pub struct Feed {
 /// # Panics
 /// If any of it fails.
 pub fn feed(disk: Arc<dyn Disk>) -> Feed {
-    let (store, _) = Store::open(disk, Feed::options(), &mut Seeded::new(7), NOW)
-        .expect("an empty disk takes a store");
+    feed_with(disk, Feed::options())
+}
+
+/// As [`feed`], with other settings.
+///
+/// # Panics
+/// As [`feed`].
+pub fn feed_with(disk: Arc<dyn Disk>, options: StoreOptions) -> Feed {
+    let (store, _) =
+        Store::open(disk, options, &mut Seeded::new(7), NOW).expect("an empty disk takes a store");
     let mut feed = Feed {
         store,
         source: EventSource::default(),

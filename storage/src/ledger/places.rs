@@ -41,8 +41,8 @@ impl Places {
     /// # Panics
     /// For the number 2^32 - 1.
     pub(super) fn insert(&mut self, tag: u32, number: u32) {
-        if u64::from(self.len) * 8 >= u64::from(self.homes) * 7 {
-            self.grow();
+        if !self.has_room(u64::from(self.len) + 1) {
+            self.grow_to(u64::from(self.homes) * 3 / 2);
         }
         self.len += 1;
         let number = number.checked_add(1).expect("a table has fewer than 2^32 - 1 entries");
@@ -63,6 +63,14 @@ impl Places {
         self.array.push(carried);
     }
 
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, additional: usize) {
+        let len = u64::from(self.len) + additional as u64;
+        if !self.has_room(len) {
+            self.grow_to(len * 8 / 7 + 1);
+        }
+    }
+
     /// Memory that is allocated, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.array.capacity() * size_of::<u64>()
@@ -72,9 +80,12 @@ impl Places {
         ((u64::from(tag) * u64::from(self.homes)) >> 32) as usize
     }
 
-    fn grow(&mut self) {
-        let homes = self.homes.checked_add(self.homes / 2).expect("fewer than 2^32 homes");
-        self.homes = homes.max(HOMES_MIN);
+    fn has_room(&self, len: u64) -> bool {
+        len * 8 <= u64::from(self.homes) * 7
+    }
+
+    fn grow_to(&mut self, homes: u64) {
+        self.homes = u32::try_from(homes).expect("fewer than 2^32 homes").max(HOMES_MIN);
         let mut array = Vec::with_capacity(self.homes as usize + BEHIND);
         for place in self.array.iter().filter(|place| **place != FREE) {
             let home = self.home(tag_of(*place));

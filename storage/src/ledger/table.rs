@@ -43,6 +43,15 @@ impl<E: Entry> KeyTable<E> {
         self.shards[shard_of(hash)].touch(tag_of(hash));
     }
 
+    /// Makes room in the index for `additional` entries that are about to come: it then grows once
+    /// instead of working its way up.
+    pub fn reserve(&mut self, additional: usize) {
+        // Hashes are uniform: few shards get a sixteenth more than their part, and those grow by
+        // themselves.
+        let part = additional / SHARDS;
+        self.shards.iter_mut().for_each(|shard| shard.reserve(part + part / 16));
+    }
+
     /// Adds an entry beside those that the key has, and returns its number: they count from 0.
     ///
     /// # Panics

@@ -68,6 +68,21 @@ fn a_key_costs_at_most_64_bytes() {
 }
 
 #[test]
+fn an_index_with_room_does_not_grow_and_costs_no_more() {
+    let keys = 500_000_u64;
+    let mut ledger = Ledger::new(500_000);
+    ledger.reserve(500_000);
+    let index_bytes = ledger.bytes();
+    for n in 0..keys {
+        ledger.insert(first(xxh3_128(&n.to_le_bytes()), n));
+    }
+    let entries_bytes = 49 * ledger.len();
+    assert!(ledger.bytes() <= index_bytes + entries_bytes + FIXED_BYTES, "the index has grown");
+    assert!(ledger.bytes() <= 64 * ledger.len() + FIXED_BYTES);
+    assert!((0..keys).all(|n| ledger.get(xxh3_128(&n.to_le_bytes())).count() == 1));
+}
+
+#[test]
 fn what_is_new_since_a_mark_is_found() {
     let mut heads = Heads::new(0);
     assert_eq!((heads.len(), heads.remaining()), (0, 0));

@@ -35,6 +35,11 @@ impl Tables {
         }
     }
 
+    /// Makes room for the keys of the runs that are about to be loaded.
+    pub(crate) fn expect_keys(&mut self, keys: usize) {
+        self.ledger.reserve(keys.min(self.ledger.remaining()));
+    }
+
     /// Takes in what a run holds: runs come oldest first, before anything is applied.
     pub(crate) fn load_key(&mut self, entry: LedgerEntry) {
         self.ledger.insert(entry);

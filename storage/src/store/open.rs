@@ -26,7 +26,7 @@ use crate::entry::{Entry, SealedFile, SideFile};
 use crate::index::Stamp;
 use crate::journal::{CommitRef, Entropy, FileInfo, Journal, Position, Scan, ScanError, SpareFile};
 use crate::keys::{KeyHasher, KeyHashes};
-use crate::runs::RunReader;
+use crate::runs::{RunError, RunReader};
 use crate::sequencer::Scratch;
 use crate::state::{Effects, State};
 use crate::view::{Counters, Directory, View};
@@ -326,24 +326,30 @@ fn load_runs(
 ) -> Result<Loaded, OpenError> {
     let runs_upto = ends.values().map(|file| file.end).max().unwrap_or_default();
     let upto = runs_upto.max(state.control.manifest.runs_upto);
+    let counts = manifest.values().filter_map(|file| file.run.as_ref()).map(|run| run.counts);
+    let expected = counts.fold(0, |sum: u64, counts| sum.saturating_add(counts.ledger));
+    state.tables.expect_keys(usize::try_from(expected).unwrap_or(usize::MAX));
+    // Used again for each run: fresh memory costs as much as what is done with it.
+    let (mut keys, mut heads) = (Vec::new(), Vec::new());
     let mut loaded = Loaded { readers: Vec::new(), upto, rebuilt: 0 };
     for (index, file) in manifest.values().enumerate() {
         let Some(info) = &file.run else { continue };
         let reader = RunReader::open(disk, scan.id(), info).and_then(|reader| {
             // All of a run is read before any of it counts.
-            let keys: Vec<_> = reader.entries().collect::<Result<_, _>>()?;
-            let heads: Vec<_> = reader.heads().collect::<Result<_, _>>()?;
-            Ok((reader, keys, heads))
+            fill(&mut keys, reader.entries())?;
+            fill(&mut heads, reader.heads())?;
+            Ok(reader)
         });
         match reader {
-            Ok((reader, keys, heads)) => {
-                for key in keys {
+            Ok(reader) => {
+                for &key in &keys {
                     state.tables.load_key(key);
                 }
                 #[cfg(takt_planted)]
-                let heads =
-                    if takt_protocol::planted::is("heads_forgotten") { Vec::new() } else { heads };
-                for head in heads {
+                if takt_protocol::planted::is("heads_forgotten") {
+                    heads.clear();
+                }
+                for &head in &heads {
                     state.tables.load_head(head);
                 }
                 loaded.readers.push(reader);
@@ -363,6 +369,15 @@ fn load_runs(
         }
     }
     Ok(loaded)
+}
+
+/// Puts `rows` in place of what `into` holds.
+fn fill<R>(
+    into: &mut Vec<R>,
+    mut rows: impl Iterator<Item = Result<R, RunError>>,
+) -> Result<(), RunError> {
+    into.clear();
+    rows.try_for_each(|row| row.map(|row| into.push(row)))
 }
 
 /// Replays into a state, and closes each file where it ends.
