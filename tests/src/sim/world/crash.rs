@@ -375,7 +375,9 @@ impl World {
         let wait = 5 * SECOND + self.dice.below(30 * SECOND);
         let node = &mut self.nodes[number];
         if node.has_no_copy() && node.has_sound_disk() && !node.full {
-            let backup = node.disk.crash_image(&mut |_| true);
+            // What is not durable yet the plant may lose, and a copy that brings it to the hub would
+            // be right to be told apart from the plant later.
+            let backup = node.disk.crash_image(&mut |_| false);
             backup.fail_reads(false);
             node.backup = Some(backup);
             self.agenda.after(wait, Happening::Mend(Mend::Swap { node: number }));
