@@ -176,7 +176,7 @@ async fn dial(
     let address: SocketAddr =
         addresses.next().ok_or_else(|| format!("{} has no address", upstream.address))?;
     let refusals = Refusals::default();
-    let config = tls::client_config_reporting(
+    let mut config = tls::client_config_reporting(
         credentials,
         domain,
         upstream.server.clone(),
@@ -184,6 +184,7 @@ async fn dial(
         refusals.clone(),
     )
     .map_err(|e| e.to_string())?;
+    config.transport_config(Transport::Link.towards(address));
     let endpoint = tls::dialer(address).map_err(|e| e.to_string())?;
     let connecting =
         endpoint.connect_with(config, address, tls::SERVER_NAME).map_err(|e| e.to_string())?;

@@ -151,7 +151,8 @@ impl QuicConnector {
             None => dialer(address).map_err(ConnectError::Socket)?,
         };
         let endpoint = line.endpoint.insert(endpoint);
-        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        config.transport_config(self.transport.towards(address));
         let connecting = endpoint
             .connect_with(config, address, SERVER_NAME)
             .map_err(|error| self.failed(&error))?;

@@ -12,7 +12,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 
 use super::credentials::provider;
-use super::transport::Side;
+use super::transport::MTU_BYTES_LOOPBACK;
 use super::trust::{ClientVerifier, ServerVerifier, Trust};
 use super::{Credentials, Refusals, ServerIs, Transport, TrustDomain};
 
@@ -69,7 +69,7 @@ pub fn server_config(
     let crypto = QuicServerConfig::try_from(tls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(transport.config(Side::Listening))
+        .transport_config(transport.listening())
         .validation_token_config(tokens)
         .migration(transport.migration())
         .max_incoming(INCOMING_MAX)
@@ -78,7 +78,8 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The configuration of a dialing side that accepts only the server `expected`.
+/// The configuration of a dialing side that accepts only the server `expected`, whose path
+/// is not known: see [`Transport::towards`].
 ///
 /// # Errors
 /// As [`server_config`].
@@ -116,16 +117,23 @@ pub fn client_config_reporting(
 
     let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     config
-        .transport_config(transport.config(Side::Dialing))
+        .transport_config(transport.dialing())
         .token_store(Arc::new(quinn::NoneTokenStore))
         .version(QUIC_V1);
     Ok(config)
 }
 
 /// The configuration of every endpoint: QUIC version 1 and nothing else.
-pub fn endpoint_config() -> EndpointConfig {
+fn endpoint_config() -> EndpointConfig {
     let mut config = EndpointConfig::default();
     config.supported_versions(vec![QUIC_V1]);
+    config
+}
+
+/// The same for one whose peers may be on the same machine.
+fn loopback_config() -> EndpointConfig {
+    let mut config = endpoint_config();
+    config.max_udp_payload_size(MTU_BYTES_LOOPBACK).expect("more than QUIC's least");
     config
 }
 
@@ -135,7 +143,7 @@ pub fn endpoint_config() -> EndpointConfig {
 /// What the system says of the socket.
 pub fn listen(address: SocketAddr, config: quinn::ServerConfig) -> io::Result<quinn::Endpoint> {
     let socket = UdpSocket::bind(address)?;
-    quinn::Endpoint::new(endpoint_config(), Some(config), socket, runtime())
+    quinn::Endpoint::new(loopback_config(), Some(config), socket, runtime())
 }
 
 /// As [`listen`], for a node that may be restarted: with the same private key as before it
@@ -150,7 +158,7 @@ pub fn listen_again(
     config: quinn::ServerConfig,
 ) -> io::Result<quinn::Endpoint> {
     let socket = UdpSocket::bind(address)?;
-    let mut endpoint = endpoint_config();
+    let mut endpoint = loopback_config();
     endpoint.cid_generator(|| Box::new(super::reset::RandomIds)).reset_key(credentials.reset_key());
     quinn::Endpoint::new(endpoint, Some(config), socket, runtime())
 }
@@ -165,7 +173,8 @@ pub fn dialer(peer: SocketAddr) -> io::Result<quinn::Endpoint> {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
     };
-    quinn::Endpoint::new(endpoint_config(), None, UdpSocket::bind(local)?, runtime())
+    let config = if peer.ip().is_loopback() { loopback_config() } else { endpoint_config() };
+    quinn::Endpoint::new(config, None, UdpSocket::bind(local)?, runtime())
 }
 
 fn runtime() -> Arc<dyn quinn::Runtime> {

@@ -25,7 +25,7 @@ mod trust;
 mod tests;
 
 pub use config::{ALPN, SERVER_NAME, TlsError, client_config, client_config_reporting};
-pub use config::{dialer, endpoint_config, listen, listen_again, server_config};
+pub use config::{dialer, listen, listen_again, server_config};
 pub use credentials::{Credentials, CredentialsError, PemFile};
 pub use identity::{Identity, IdentityKind, NameError, ServerIs, TrustDomain};
 pub use peer::{PeerError, peer_identity};

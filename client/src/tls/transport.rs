@@ -1,5 +1,6 @@
 //! How much a QUIC connection may hold and how long it may be silent.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ const KEEP_ALIVE_LINK: Duration = Duration::from_secs(10);
 const MTU_BYTES_MIN: u16 = 1_200;
 /// The largest datagram that is tried: it fits Ethernet with room for a tunnel.
 const MTU_BYTES_MAX: u16 = 1_452;
+/// The same where both ends are on one machine, since each datagram costs what 4 KiB of encryption
+/// cost. Ten of them, which are sent at once, must fit the longest one of UDP.
+pub(super) const MTU_BYTES_LOOPBACK: u16 = 6_400;
 
 const MIB: u32 = 1 << 20;
 
@@ -32,7 +36,7 @@ pub enum Transport {
 
 /// Which end of the connection is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+enum Side {
     Dialing,
     Listening,
 }
@@ -82,10 +86,30 @@ impl Transport {
         }
     }
 
-    pub(super) fn config(self, side: Side) -> Arc<TransportConfig> {
+    /// The configuration of a connection that is dialled to anywhere.
+    pub(super) fn dialing(self) -> Arc<TransportConfig> {
+        self.config(Side::Dialing, MTU_BYTES_MAX)
+    }
+
+    /// The configuration of a connection that is dialled to `peer`.
+    pub fn towards(self, peer: SocketAddr) -> Arc<TransportConfig> {
+        if peer.ip().is_loopback() {
+            self.config(Side::Dialing, MTU_BYTES_LOOPBACK)
+        } else {
+            self.dialing()
+        }
+    }
+
+    /// The configuration of all connections of a listening side. Their peers say how much they
+    /// take: those on the same machine more.
+    pub(super) fn listening(self) -> Arc<TransportConfig> {
+        self.config(Side::Listening, MTU_BYTES_LOOPBACK)
+    }
+
+    fn config(self, side: Side, mtu_bytes_max: u16) -> Arc<TransportConfig> {
         let (stream, connection) = self.receive_windows();
         let mut discovery = MtuDiscoveryConfig::default();
-        discovery.upper_bound(MTU_BYTES_MAX);
+        discovery.upper_bound(mtu_bytes_max);
         let mut config = TransportConfig::default();
         config
             .max_concurrent_bidi_streams(VarInt::from(self.streams_max()))
@@ -107,4 +131,5 @@ fn idle() -> IdleTimeout {
     IdleTimeout::try_from(IDLE).expect("30 s is far below the largest idle timeout")
 }
 
+const _: () = assert!(MTU_BYTES_LOOPBACK as usize * 10 < 65_507, "ten datagrams fit the longest");
 const _: () = assert!(KEEP_ALIVE_LINK.as_secs() * 2 < IDLE.as_secs(), "two may be lost");
