@@ -25,22 +25,15 @@ pub(super) const RETRY_MAX_US: i64 = 60 * 1_000_000;
 pub(super) struct RollPlan {
     snapshot: Vec<u8>,
     frozen: Frozen,
-    ends: Ends,
-}
-
-/// Where the partitions stood at the end of a file.
-#[derive(Debug, Clone)]
-pub(super) struct Ends {
-    /// By slot.
-    pub(super) edges: Vec<Edge>,
-    pub(super) append_time: Timestamp,
+    ends: Vec<Edge>,
 }
 
 /// A file that was left, and whose run is not written yet.
 #[derive(Debug)]
 pub(super) struct Unwritten {
     pub(super) work: RunWork,
-    pub(super) ends: Ends,
+    /// Where the partitions stood at the end of the file, by slot.
+    pub(super) ends: Vec<Edge>,
     /// The manifest names the run already; it was damaged and is made again.
     pub(super) named: bool,
 }
@@ -80,14 +73,14 @@ impl Unwritten {
         SealedFile {
             start: self.work.file.start,
             end: self.work.file.end,
-            append_time: self.ends.append_time,
+            append_time: self.work.newest_append_time(),
             slots: slots.collect(),
             run,
         }
     }
 
     fn slot_end(&self, slot: Slot) -> SlotEnd {
-        let edge = self.ends.edges[slot.get() as usize];
+        let edge = self.ends[slot.get() as usize];
         SlotEnd {
             slot,
             next_offset: edge.offset,
@@ -246,9 +239,8 @@ impl<T> Store<T> {
     /// Begins a commit; where it might not fit the current file, that is left here.
     pub(super) fn begin_commit(&mut self) {
         if self.roll.is_none() && self.must_roll() {
-            let control = &self.state.control;
-            let edges = control.partitions.iter().map(|partition| partition.end).collect();
-            let ends = Ends { edges, append_time: control.append_time };
+            let partitions = self.state.control.partitions.iter();
+            let ends = partitions.map(|partition| partition.end).collect();
             let snapshot = self.state.snapshot();
             self.roll = Some(RollPlan { snapshot, frozen: self.state.tables.freeze(), ends });
         }
@@ -292,7 +284,7 @@ impl<T> Store<T> {
     }
 
     /// The file is closed: its run is to be written.
-    fn leave(&mut self, file: FileInfo, frozen: Frozen, ends: Ends, next: Position) {
+    fn leave(&mut self, file: FileInfo, frozen: Frozen, ends: Vec<Edge>, next: Position) {
         let work = RunWork {
             disk: Arc::clone(&self.disk),
             journal: self.journal.id(),

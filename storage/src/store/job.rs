@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use takt_protocol::words::Timestamp;
+
 use super::listing::{IndexDone, IndexWork};
 use super::side::{SideJobError, SideWork};
 use crate::catalog::LiveFile;
@@ -109,6 +111,11 @@ impl RunWork {
         self.live.extents().next().is_none()
             && self.frozen.ledger.is_empty()
             && self.frozen.heads.is_empty()
+    }
+
+    /// Of all batches in the file, own and mirrored: no record in it is younger.
+    pub(super) fn newest_append_time(&self) -> Timestamp {
+        self.live.extents().map(|extent| extent.append_time).max().unwrap_or_default()
     }
 
     fn write(&self) -> Result<Box<(RunInfo, RunReader)>, RunJobError> {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use takt_protocol::words::{JournalId, Timestamp};
 
 use super::commit::News;
-use super::files::{Ends, Files, Unwritten};
+use super::files::{Files, Unwritten};
 use super::job::RunWork;
 use super::listing::Listings;
 use super::{OpenError, OpenReport, Store, StoreOptions};
@@ -430,10 +430,10 @@ impl<'a> Replay<'a> {
     fn pass(&mut self, position: Position) {
         while let Some(file) = self.files.pop_front_if(|file| file.end <= position) {
             let slots = 0..u32::try_from(self.state.control.partitions.len()).unwrap_or(u32::MAX);
-            let edges = slots.map(|slot| {
+            let ends = slots.map(|slot| {
                 self.state.edge(crate::runs::Slot::new(slot), file.end).unwrap_or_default()
             });
-            let ends = Ends { edges: edges.collect(), append_time: self.state.control.append_time };
+            let ends = ends.collect();
             let work = RunWork {
                 disk: Arc::clone(self.disk),
                 journal: self.journal,
