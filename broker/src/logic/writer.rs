@@ -14,6 +14,9 @@ use takt_storage::store::{
 };
 use takt_storage::view::View;
 
+use super::age::AgeClock;
+use super::said::Said;
+
 /// How long the writer waits when nothing happens, to look at what time alone brings.
 const IDLE_WAIT: Duration = Duration::from_millis(200);
 
@@ -71,8 +74,9 @@ pub struct WriterCore<T> {
     last_commit: Instant,
     mark_after: Duration,
     last_tick: Instant,
-    /// What the log has said last.
-    full: bool,
+    /// Set before anything is staged: what is appended by a clock that has leapt proves nothing.
+    age_clock: Option<AgeClock>,
+    said: Said,
     stopping: bool,
     end: Option<Result<(), WriterFailure>>,
 }
@@ -89,7 +93,8 @@ impl<T> WriterCore<T> {
             last_commit: now,
             mark_after,
             last_tick: now,
-            full: false,
+            age_clock: None,
+            said: Said::default(),
             stopping: false,
             end: None,
         }
@@ -205,6 +210,8 @@ impl<T> WriterCore<T> {
         now: Instant,
         wall: Timestamp,
     ) -> Result<Option<WriterOutput<T>>, StoreError> {
+        let newest = || self.store.newest_append_time();
+        let age_clock = *self.age_clock.get_or_insert_with(|| AgeClock::new(now, wall, newest()));
         if let Some((ticket, answer)) = self.fill(wall) {
             return Ok(Some(WriterOutput::Answer(ticket, answer)));
         }
@@ -221,8 +228,11 @@ impl<T> WriterCore<T> {
         }
         if now.saturating_duration_since(self.last_tick) >= TICK {
             self.last_tick = now;
+            let at_most = age_clock.at_most(now);
+            self.said.clock(wall, at_most);
+            self.store.set_age_time_max(at_most);
             self.store.tick(wall);
-            self.say_if_full();
+            self.said.full(self.store.view().status().full);
         }
         if let Some(job) = self.store.poll_job(wall) {
             return Ok(Some(WriterOutput::Job(job)));
@@ -253,20 +263,6 @@ impl<T> WriterCore<T> {
     fn is_quiet(&self, now: Instant) -> bool {
         let quiet = now.saturating_duration_since(self.last_commit) >= self.mark_after;
         (quiet || self.stopping) && self.backlog.is_empty()
-    }
-
-    /// An operator learns from the log that the disk is full, and that it no longer is.
-    fn say_if_full(&mut self) {
-        let full = self.store.view().status().full;
-        match (self.full, full) {
-            (false, true) => tracing::warn!(
-                "the disk has no room for a spare journal file: publishing is refused and links \
-                 get no credit until there is; reading and cursors go on"
-            ),
-            (true, false) => tracing::warn!("the disk has room again: publishing goes on"),
-            (true, true) | (false, false) => {}
-        }
-        self.full = full;
     }
 
     fn fail(&mut self, failure: WriterFailure) {

@@ -91,6 +91,8 @@ pub struct Store<T> {
     /// When the session of a transient producer ended.
     ended: BTreeMap<(TopicName, ProducerId), Timestamp>,
     uplink_needs: Option<BTreeMap<Slot, BatchNumber>>,
+    /// Ages are judged by no later time.
+    age_time_max: Option<Timestamp>,
     counters: Counters,
 }
 
@@ -123,6 +125,20 @@ impl<T> Store<T> {
     /// batches are held. A node without an upstream gives an empty map.
     pub fn set_uplink_needs(&mut self, acknowledged: Option<BTreeMap<Slot, BatchNumber>>) {
         self.uplink_needs = acknowledged;
+    }
+
+    /// From now on retention judges ages by no later time than this, whatever the wall clock
+    /// shows. A store that is never told goes by the wall clock.
+    pub fn set_age_time_max(&mut self, at: Timestamp) {
+        self.age_time_max = Some(at);
+    }
+
+    /// The newest append time of all partitions, own and mirrored; `None` where nothing was ever
+    /// appended.
+    pub fn newest_append_time(&self) -> Option<Timestamp> {
+        let partitions = self.state.control.partitions.iter();
+        let appended = partitions.filter(|partition| partition.end.bytes > 0);
+        appended.map(|partition| partition.append_time).max()
     }
 
     /// Closes the commit that is being filled. `None` where nothing is staged, a commit is in

@@ -213,6 +213,7 @@ impl Parts {
             failed: false,
             ended: BTreeMap::new(),
             uplink_needs: None,
+            age_time_max: None,
             counters: Counters::default(),
         };
         store.publish(news);

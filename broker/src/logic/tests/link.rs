@@ -11,7 +11,7 @@ use crate::logic::uplink::{End, UplinkEvent};
 use crate::logic::{MirrorSession, UplinkSession};
 
 /// A plant with batches 1 to `batches`.
-fn plant(batches: u64) -> World {
+pub(super) fn plant(batches: u64) -> World {
     let mut world = World::with_topic("munich");
     let (producer, topic) = (ProducerId::new("id", "p").unwrap(), topic("t"));
     let open = Operation::OpenProducer {

@@ -1,4 +1,7 @@
 //! The writer: what comes out, in which order, and how it ends.
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Mutex;
 
 use takt_protocol::codes::ErrorCode;
 
@@ -65,4 +68,21 @@ fn the_last_commit_gets_its_witness_after_some_quiet() {
     world.sync();
     world.pass(MARK_AFTER * 10);
     assert!(world.commit.is_none(), "one mark is enough");
+}
+#[test]
+fn a_wall_clock_that_leaps_ahead_does_not_empty_the_node() {
+    let mut world = link::plant(150);
+    world.core.hold_for_uplink(Some(BTreeMap::new()));
+    let start = |world: &mut World| {
+        for _ in 0..3 {
+            world.pass(Duration::from_secs(2));
+            world.settle();
+        }
+        world.core.view().partitions(&topic("t"))[0].start.get()
+    };
+    assert_eq!(start(&mut world), 0);
+    world.wall += 10 * 365 * i64::try_from(DAY.as_micros()).unwrap();
+    assert_eq!(start(&mut world), 0);
+    world.pass(DAY + Duration::from_hours(1));
+    assert!(start(&mut world) > 0, "that time has passed");
 }

@@ -64,3 +64,14 @@ fn records_are_kept_until_they_are_too_old() {
         assert_eq!(start(&mut world), end);
     }
 }
+
+#[test]
+fn no_record_is_older_than_is_credible() {
+    let mut world = own();
+    assert_eq!(world.store.newest_append_time().map(|at| at.as_micros() <= world.now), Some(true));
+    world.store.set_age_time_max(Timestamp::from_micros(world.now + 23 * HOUR_US));
+    world.now += 10 * 365 * 24 * HOUR_US;
+    assert_eq!(start(&mut world), Offset::new(0));
+    world.store.set_age_time_max(Timestamp::from_micros(world.now));
+    assert!(start(&mut world) > Offset::new(0));
+}
