@@ -1,12 +1,17 @@
 //! What the log has said of the writer's node, so that it says each change once.
 
+use std::collections::BTreeMap;
+
 use takt_protocol::words::Timestamp;
+use takt_storage::store::JobDone;
 
 /// What an operator has read last.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     full: bool,
     leapt: bool,
+    /// By what was to be made: why that failed.
+    failing: BTreeMap<&'static str, String>,
 }
 
 impl Said {
@@ -21,6 +26,22 @@ impl Said {
             (true, true) | (false, false) => {}
         }
         self.full = full;
+    }
+
+    /// A file could not be made, or could be again.
+    pub(super) fn job(&mut self, done: &JobDone) {
+        let Some(what) = done.what() else { return };
+        let error = done.error();
+        if error.as_ref() == self.failing.get(what) {
+            return;
+        }
+        if let Some(error) = error {
+            tracing::warn!(what, error, "a file could not be made; it is tried again");
+            self.failing.insert(what, error);
+        } else {
+            tracing::info!(what, "the file is made");
+            self.failing.remove(what);
+        }
     }
 
     /// How the wall clock stands to the latest time that is credible.

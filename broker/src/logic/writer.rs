@@ -161,6 +161,7 @@ impl<T> WriterCore<T> {
 
     /// A job is done.
     pub fn on_job_done(&mut self, done: JobDone, wall: Timestamp) {
+        self.said.job(&done);
         self.store.on_job_done(done, wall);
     }
 

@@ -52,6 +52,7 @@ struct State {
     misdirected_at: Option<(u64, u64)>,
     astray: Option<Astray>,
     reads_fail: bool,
+    opens_fail: bool,
 }
 
 /// A write that landed elsewhere in its file, and what it would take to put that right.
@@ -162,6 +163,11 @@ impl SimDisk {
         self.state().reads_fail = fail;
     }
 
+    /// Lets every opening and making of a file fail, as without file descriptors, or work again.
+    pub fn fail_opens(&self, fail: bool) {
+        self.state().opens_fail = fail;
+    }
+
     /// Takes back what was planned to fail, and a power cut that was.
     pub fn keep_power(&self) {
         self.state().keep_power();
@@ -255,6 +261,10 @@ impl State {
         }
     }
 
+    fn can_open(&self) -> io::Result<()> {
+        if self.opens_fail { Err(io::Error::other("too many open files")) } else { Ok(()) }
+    }
+
     fn find(&self, name: &str) -> io::Result<u64> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -281,6 +291,7 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         check_name(name)?;
         let state = &mut *self.changing();
+        state.can_open()?;
         state.step()?;
         state.calls.pass(Call::Create)?;
         if state.names.contains_key(name) {
@@ -298,6 +309,7 @@ impl Disk for SimDisk {
         check_name(name)?;
         let state = &mut *self.state();
         state.power()?;
+        state.can_open()?;
         state.calls.pass(Call::Open)?;
         Ok(self.handle(state, state.find(name)?, write))
     }

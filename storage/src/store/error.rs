@@ -63,9 +63,6 @@ pub enum StoreError {
     /// The disk is full, and so is the reserve.
     #[error("the disk is full and the reserve is used up; free space and start the node again")]
     ReserveEmpty,
-    /// The disk failed.
-    #[error("opening a chunk of the reserve failed")]
-    Reserve(#[from] std::io::Error),
     /// It failed before.
     #[error("the store has failed before")]
     Failed,

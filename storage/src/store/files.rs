@@ -1,6 +1,7 @@
 //! Journal files: leaving the full one, keeping a spare ahead, and the runs of those left.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 use takt_protocol::words::Timestamp;
@@ -47,6 +48,13 @@ pub(super) struct Files {
     /// Runs whose entry is not durable yet.
     pub(super) readers: BTreeMap<Position, RunReader>,
     job_out: bool,
+    /// Why the last spare was not made.
+    no_spare: Option<io::Error>,
+    /// Where neither a spare nor a chunk of the reserve is to be had, which is no full disk: what
+    /// is staged waits, and everything else is refused.
+    pub(super) stuck: bool,
+    /// Whether a chunk of the reserve is tried again: once for each spare that was not made.
+    try_reserve: bool,
     retry_spare_at: Option<Timestamp>,
     retry_run_at: Option<Timestamp>,
     retry_reserve_at: Option<Timestamp>,
@@ -59,6 +67,9 @@ impl Files {
             unwritten,
             readers: BTreeMap::new(),
             job_out: false,
+            no_spare: None,
+            stuck: false,
+            try_reserve: false,
             retry_spare_at: None,
             retry_run_at: None,
             retry_reserve_at: None,
@@ -171,8 +182,11 @@ impl<T> Store<T> {
             }
             Done::Spare(Err(error)) => {
                 // A dropped file may have become a spare meanwhile: then nothing else would be
-                // made, and nothing would ever say that there is room.
-                self.full |= is_full(&error) && !self.has_spare();
+                // made, and nothing would ever say that there is room. Another failure than a full
+                // disk counts only once a commit waits for the file: it may pass before that.
+                self.full |= (is_full(&error) || self.roll.is_some()) && !self.has_spare();
+                self.files.no_spare = Some(error);
+                self.files.try_reserve = true;
                 self.files.retry_spare_at = Some(retry_at);
             }
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
@@ -220,8 +234,22 @@ impl<T> Store<T> {
     fn see_room(&mut self) {
         if self.full && self.has_spare() {
             self.full = false;
+            self.files.stuck = false;
+            self.files.no_spare = None;
             self.show_status();
         }
+    }
+
+    /// Why no journal file can be made, for whoever is refused for that.
+    pub(super) fn why_no_spare(&self) -> String {
+        let why = self.files.no_spare.as_ref().map(|error| format!(": {error}"));
+        format!("no journal file can be made{}", why.unwrap_or_default())
+    }
+
+    /// Why what is staged cannot be sealed until that changes: there is no next file, and none can
+    /// be made.
+    pub fn stuck(&self) -> Option<String> {
+        self.files.stuck.then(|| self.why_no_spare())
     }
 
     /// Removes a dropped file, or makes a spare of it. What fails is done at the next start.
@@ -302,17 +330,33 @@ impl<T> Store<T> {
         if !self.full {
             return Ok(None);
         }
+        if self.files.stuck && !std::mem::take(&mut self.files.try_reserve) {
+            return Ok(None);
+        }
         // What was staged before the disk was found full must be written: the chunks for starts
         // are its last resort.
         for left_min in [RESERVE_FOR_STARTS, 0] {
             if self.options.journal.reserve_chunk_bytes < len_min {
                 break;
             }
-            if let Some(chunk) = self.journal.take_reserve(left_min)? {
-                return Ok(Some(chunk));
+            match self.journal.take_reserve(left_min) {
+                Ok(Some(chunk)) => {
+                    self.files.stuck = false;
+                    return Ok(Some(chunk));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.files.no_spare = Some(error);
+                    self.files.stuck = true;
+                    return Ok(None);
+                }
             }
         }
-        Err(StoreError::ReserveEmpty)
+        if self.files.no_spare.as_ref().is_none_or(is_full) {
+            return Err(StoreError::ReserveEmpty);
+        }
+        self.files.stuck = true;
+        Ok(None)
     }
 
     /// How long the next spare must be: a file, or more where the snapshot is long.

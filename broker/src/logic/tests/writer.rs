@@ -69,6 +69,40 @@ fn the_last_commit_gets_its_witness_after_some_quiet() {
     world.pass(MARK_AFTER * 10);
     assert!(world.commit.is_none(), "one mark is enough");
 }
+/// What is logged meanwhile.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_made_is_logged_once_with_its_reason() {
+    let (mut world, log) = (World::new("plant"), Log::default());
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        world.disk.fail_opens(true);
+        for _ in 0..5 {
+            world.pass(Duration::from_secs(2));
+        }
+        world.disk.fail_opens(false);
+        world.pass(Duration::from_secs(2));
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("could not be made").count(), 1, "{log}");
+    assert!(log.contains("too many open files") && log.contains("spare journal file"), "{log}");
+    assert!(log.contains("the file is made"), "{log}");
+}
+
 #[test]
 fn a_wall_clock_that_leaps_ahead_does_not_empty_the_node() {
     let mut world = link::plant(150);
