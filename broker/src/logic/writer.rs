@@ -40,6 +40,9 @@ pub enum WriterFailure {
     /// A commit could not be closed.
     #[error(transparent)]
     Store(StoreError),
+    /// It was to end, and what was staged finds no file.
+    #[error("what was not acknowledged is given up: {0}")]
+    Stuck(String),
 }
 
 /// What is to be done, in this order.
@@ -60,7 +63,7 @@ pub enum WriterOutput<T> {
 
 /// The one who judges, without thread, clock and disk. `T` is what the caller knows an operation
 /// by; each gets one answer, also when a sync fails. Only those of a commit that could not be
-/// closed, [`WriterFailure::Store`], are dropped with the core.
+/// closed, [`WriterFailure::Store`] and [`WriterFailure::Stuck`], are dropped with the core.
 ///
 /// While a commit is out, the next one fills; it is given when that one is synced.
 #[derive(Debug)]
@@ -238,9 +241,13 @@ impl<T> WriterCore<T> {
         if let Some(job) = self.store.poll_job(wall) {
             return Ok(Some(WriterOutput::Job(job)));
         }
-        let idle = !self.in_flight && self.backlog.is_empty() && !self.store.wants_mark();
-        if self.stopping && idle {
-            self.end = Some(Ok(()));
+        if self.stopping && !self.in_flight {
+            // What is staged, and answers that are held, may wait for the next journal file.
+            if !self.store.wants_seal() && !self.store.wants_mark() && self.backlog.is_empty() {
+                self.end = Some(Ok(()));
+            } else if let Some(why) = self.store.stuck() {
+                self.fail(WriterFailure::Stuck(why));
+            }
         }
         Ok(None)
     }

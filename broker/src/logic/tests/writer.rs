@@ -1,4 +1,5 @@
 //! The writer: what comes out, in which order, and how it ends.
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -69,6 +70,50 @@ fn the_last_commit_gets_its_witness_after_some_quiet() {
     world.pass(MARK_AFTER * 10);
     assert!(world.commit.is_none(), "one mark is enough");
 }
+
+/// Makes topics until one waits for the next journal file.
+fn wait_for_a_file(world: &mut World, pause: Duration) -> u64 {
+    for number in 0..1_000 {
+        let ticket = world.submit(create(&format!("t{number}")));
+        world.settle();
+        if world.answers.last().is_none_or(|(answered, _)| *answered != ticket) {
+            return ticket;
+        }
+        world.pass(pause);
+        world.settle();
+    }
+    panic!("the file ends");
+}
+
+#[test]
+fn a_stop_waits_for_the_file_that_the_last_commit_needs() {
+    let mut world = World::new("plant");
+    world.settle();
+    world.disk.fail_opens(true);
+    let waiting = wait_for_a_file(&mut world, Duration::ZERO);
+    world.core.stop();
+    world.turn();
+    assert!(world.core.end().is_none(), "it is not written");
+    world.disk.fail_opens(false);
+    world.pass(Duration::from_secs(2));
+    world.settle();
+    assert_eq!(world.answers.last(), Some(&(waiting, Answer::TopicCreated { fresh: true })));
+    assert!(matches!(world.core.end(), Some(Ok(()))));
+    assert!(!world.core.store().wants_mark());
+}
+
+#[test]
+fn a_stop_ends_and_says_why_where_no_file_can_be_made() {
+    let mut world = World::new("plant");
+    world.settle();
+    world.disk.fail_opens(true);
+    wait_for_a_file(&mut world, Duration::from_secs(2));
+    world.core.stop();
+    world.pass(Duration::from_secs(2));
+    let Some(Err(failure)) = world.core.end() else { panic!("{:?}", world.core.end()) };
+    assert!(failure.to_string().contains("too many open files"), "{failure}");
+}
+
 /// What is logged meanwhile.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
