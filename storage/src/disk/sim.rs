@@ -111,6 +111,11 @@ impl SimDisk {
         self.state().sync_fails_at = Some(at);
     }
 
+    /// Files that are held open, each as often as it was opened, on this disk's clones' account too.
+    pub fn open_files(&self) -> usize {
+        Arc::strong_count(&self.state)
+    }
+
     /// Flips one bit of a file, on the disk and in the cache: rot.
     ///
     /// # Panics

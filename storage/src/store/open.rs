@@ -98,9 +98,7 @@ impl<T> Store<T> {
 
         let catalog = Catalog::new(upto);
         for reader in readers {
-            if !manifest.get(&reader.info().start).is_none_or(SealedFile::is_dropped) {
-                catalog.sealed(reader);
-            }
+            catalog.sealed(reader);
         }
         let mut replay = Replay::new(&scan, &disk, state, catalog, upto);
         let mut failed = None;
@@ -302,6 +300,8 @@ pub(super) fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), Ope
 }
 
 struct Loaded {
+    /// Of the files that are not dropped. Those of dropped ones are read here and never again:
+    /// kept open they would be a file descriptor for each file within the horizon.
     readers: Vec<RunReader>,
     /// The runs that were loaded hold all below it.
     upto: Position,
@@ -338,7 +338,9 @@ fn load_runs(
                 for head in heads {
                     state.tables.load_head(head);
                 }
-                loaded.readers.push(reader);
+                if !file.is_dropped() {
+                    loaded.readers.push(reader);
+                }
             }
             Err(error) if file.is_dropped() => return Err(OpenError::Run(error)),
             Err(error) => {
