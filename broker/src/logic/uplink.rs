@@ -38,6 +38,9 @@ pub enum UplinkEvent {
 pub enum End {
     /// It is to be dialled again.
     Lost(String),
+    /// A partition cannot be read, and the hub has all of the others: it is to be dialled again,
+    /// after a while.
+    Unread(String),
     /// It stays stopped until an operator acts.
     Diverged(String),
     /// Another node with this one's certificate has taken over: a copy, or one that lingers.
@@ -75,6 +78,8 @@ struct Source {
     next: BatchNumber,
     /// What the hub has on its disk.
     acked: BatchNumber,
+    /// Why it could not be read: it is set aside for as long as the link lasts.
+    unread: Option<String>,
 }
 
 /// Why it is not known that both sides hold the same.
@@ -141,6 +146,9 @@ impl UplinkSession {
         for step in 0..self.sources.len() {
             let number = (self.turn + step) % self.sources.len();
             let Source { slot, next, .. } = self.sources[number];
+            if self.sources[number].unread.is_some() {
+                continue;
+            }
             let Some(partition) = self.view.partition(slot) else { continue };
             if partition.end_batch <= next {
                 continue;
@@ -150,7 +158,18 @@ impl UplinkSession {
             let max_bytes = READ_BYTES.min(self.state.credit());
             return Some(Read { slot, from: ReadFrom::Batch(next), max_bytes });
         }
+        // What is set aside is tried again on a new link, once that keeps nothing else waiting.
+        if self.sources.iter().all(|source| source.unread.is_some() || source.acked == source.next)
+            && let Some(why) = self.unread().map(str::to_owned)
+        {
+            self.end_with(End::Unread(why));
+        }
         None
+    }
+
+    /// Why the first partition that is set aside could not be read.
+    pub fn unread(&self) -> Option<&str> {
+        self.sources.iter().find_map(|source| source.unread.as_deref())
     }
 
     /// What the read came to.
@@ -163,7 +182,14 @@ impl UplinkSession {
             Ok(batches) => batches,
             // The file was dropped between the look-up and the read: look again.
             Err(ReadError::Gone) => return,
-            Err(error) => return self.end_with(End::Lost(format!("a read failed: {error}"))),
+            Err(error) => {
+                let source = &mut self.sources[number];
+                let topic = &self.topics[usize::from(source.topic)];
+                let (partition, next) = (source.partition, source.next);
+                source.unread =
+                    Some(format!("cannot read batch {next} of {topic}/{partition}: {error}"));
+                return;
+            }
         };
         let source = &mut self.sources[number];
         for batch in batches {
@@ -289,6 +315,7 @@ impl UplinkSession {
                 partition: end.partition,
                 next,
                 acked: next,
+                unread: None,
             });
         }
         Ok(starts)
