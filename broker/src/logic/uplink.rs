@@ -29,7 +29,7 @@ pub type Ends = BTreeMap<Slot, BatchNumber>;
 pub enum UplinkEvent {
     /// Both hold the same: batches flow.
     Up(Ends),
-    /// The hub has more.
+    /// The hub has more than before: at most one for each of its frames.
     Acked(Ends),
 }
 
@@ -63,6 +63,8 @@ pub struct UplinkSession {
     /// The source whose read is out.
     reading: Option<usize>,
     verified: bool,
+    /// The hub has acknowledged something that no event says yet.
+    progress: bool,
     events: VecDeque<UplinkEvent>,
     end: Option<End>,
 }
@@ -109,6 +111,7 @@ impl UplinkSession {
             turn: 0,
             reading: None,
             verified: false,
+            progress: false,
             events: VecDeque::new(),
             end: None,
         }
@@ -124,6 +127,9 @@ impl UplinkSession {
         let handled = self.state.handle_frame(now, frame);
         while let Some(event) = self.state.poll_event() {
             self.on_event(event);
+        }
+        if std::mem::take(&mut self.progress) {
+            self.events.push_back(UplinkEvent::Acked(self.ends()));
         }
         if let Err(error) = handled {
             self.end_with(End::Lost(error.to_string()));
@@ -244,10 +250,10 @@ impl UplinkSession {
                     .sources
                     .iter_mut()
                     .find(|source| source.topic == topic && source.partition == partition);
-                if let Some(source) = source {
-                    source.acked = source.acked.max(end);
+                if let Some(source) = source.filter(|source| source.acked < end) {
+                    source.acked = end;
+                    self.progress = true;
                 }
-                self.events.push_back(UplinkEvent::Acked(self.ends()));
             }
             MirrorOriginEvent::Diverged(detail) => self.end_with(End::Diverged(detail)),
             MirrorOriginEvent::Interrupted(refusal) | MirrorOriginEvent::Closed(refusal) => {

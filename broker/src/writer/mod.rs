@@ -78,7 +78,9 @@ impl Writer {
     /// Says how far the upstream has each mirrored partition; `None` where that is unknown, which
     /// holds everything.
     pub fn hold_for_uplink(&self, ends: Option<BTreeMap<Slot, BatchNumber>>) {
-        self.inbox.notify(Notice::UplinkHolds(ends));
+        // Only the newest counts, and each names every partition.
+        let outdated = |notice: &Notice| matches!(notice, Notice::UplinkHolds(_));
+        self.inbox.notify_instead(Notice::UplinkHolds(ends), outdated);
     }
 
     /// Asks the writer to stop cleanly; [`Writer::state`] says when it has.

@@ -3,6 +3,7 @@
 use takt_protocol::batch::Batch;
 use takt_protocol::chunks::Chunks;
 use takt_protocol::codes::ErrorCode;
+use takt_protocol::wire::{ControlBody, encode_control, proto};
 use takt_protocol::words::{BatchNumber, Epoch, ProducerId};
 use takt_storage::keys::KeyHashes;
 use takt_storage::runs::Slot;
@@ -83,8 +84,12 @@ impl Pair {
         }
     }
 
+    fn all_events(&mut self) -> Vec<UplinkEvent> {
+        std::iter::from_fn(|| self.up.poll_event()).collect()
+    }
+
     fn last_event(&mut self) -> Option<UplinkEvent> {
-        std::iter::from_fn(|| self.up.poll_event()).last()
+        self.all_events().pop()
     }
 }
 
@@ -117,6 +122,28 @@ fn plant_with_two() -> (World, [Slot; 2]) {
     open(&mut plant, "u");
     let slots = ["t", "u"].map(|name| plant.core.view().partitions(&topic(name))[0].slot);
     (plant, slots)
+}
+
+#[test]
+fn what_one_frame_acknowledges_is_said_once() {
+    let ((mut plant, [t, u]), mut hub) = (plant_with_two(), World::new("hub"));
+    let mut pair = Pair::new(&plant, &hub);
+    pair.run(&plant, &mut hub);
+    assert!(matches!(pair.last_event(), Some(UplinkEvent::Up(_))));
+    publish(&mut plant, "t", 1);
+    publish(&mut plant, "u", 1);
+    while let Some(read) = pair.up.poll_read() {
+        pair.up.on_read(read.run(plant.core.view()));
+    }
+    let of = |topic| proto::PartitionAck { topic, partition: 0, batch_end: 1 };
+    let ack = proto::MirrorAck { acks: vec![of(0), of(1)], ..proto::MirrorAck::default() };
+    let frame = encode_control(ControlBody::MirrorAck(ack)).unwrap();
+    pair.up.handle_frame(plant.now, arrived(&frame));
+    let ends = [t, u].map(|slot| (slot, BatchNumber::new(1))).into();
+    assert_eq!(pair.all_events(), [UplinkEvent::Acked(ends)]);
+    pair.up.handle_frame(plant.now, arrived(&frame));
+    assert_eq!(pair.all_events(), [], "nothing new");
+    assert_eq!(pair.up.ended(), None);
 }
 
 #[test]
