@@ -27,7 +27,7 @@ mod side;
 mod stage;
 mod verify;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -91,6 +91,8 @@ pub struct Store<T> {
     /// When the session of a transient producer ended.
     ended: BTreeMap<(TopicName, ProducerId), Timestamp>,
     uplink_needs: Option<BTreeMap<Slot, BatchNumber>>,
+    /// Which own topics go upstream; `None` for all.
+    uplink_topics: Option<BTreeSet<TopicName>>,
     /// Ages are judged by no later time.
     age_time_max: Option<Timestamp>,
     counters: Counters,
@@ -125,6 +127,12 @@ impl<T> Store<T> {
     /// batches are held. A node without an upstream gives an empty map.
     pub fn set_uplink_needs(&mut self, acknowledged: Option<BTreeMap<Slot, BatchNumber>>) {
         self.uplink_needs = acknowledged;
+    }
+
+    /// Which own topics go upstream, by the settings; `None`, as at the start, for all. What never
+    /// goes there is not held back for it.
+    pub fn set_uplink_topics(&mut self, topics: Option<BTreeSet<TopicName>>) {
+        self.uplink_topics = topics;
     }
 
     /// From now on retention judges ages by no later time than this, whatever the wall clock

@@ -211,6 +211,7 @@ impl Parts {
             failed: false,
             ended: BTreeMap::new(),
             uplink_needs: None,
+            uplink_topics: None,
             age_time_max: None,
             counters: Counters::default(),
         };

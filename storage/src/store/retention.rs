@@ -67,8 +67,12 @@ impl<T> Store<T> {
             return false;
         }
         file.slots.iter().any(|end| {
-            let own = self.state.partition(end.slot).is_some_and(|found| found.mirror_of.is_none());
-            let uplink = own
+            let goes_up = self.state.partition(end.slot).is_some_and(|found| {
+                let wanted = self.uplink_topics.as_ref();
+                let wanted = wanted.is_none_or(|wanted| wanted.contains(&found.id.topic));
+                found.mirror_of.is_none() && wanted
+            });
+            let uplink = goes_up
                 && self.uplink_needs.as_ref().is_none_or(|acknowledged| {
                     acknowledged.get(&end.slot).is_some_and(|next| *next < end.next_batch)
                 });

@@ -66,6 +66,18 @@ fn records_are_kept_until_they_are_too_old() {
 }
 
 #[test]
+fn only_what_goes_upstream_waits_for_the_upstream() {
+    for (topics, held) in [(None, true), (Some(["t"]), true), (Some(["u"]), false)] {
+        let mut world = own();
+        let topics = topics.map(|topics| topics.map(topic).into());
+        world.store.set_uplink_topics(topics);
+        world.store.set_uplink_needs(None);
+        world.now += 25 * HOUR_US;
+        assert_eq!(start(&mut world) == Offset::new(0), held);
+    }
+}
+
+#[test]
 fn no_record_is_older_than_is_credible() {
     let mut world = own();
     assert_eq!(world.store.newest_append_time().map(|at| at.as_micros() <= world.now), Some(true));
