@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard, wait_while};
 
-/// A queue with a fast lane. Its bound is its users': each request holds a permit of the node's
-/// byte budget, and each notice answers something that the writer itself has started.
+/// A queue with a fast lane. Its bound is its users': requests with batches hold permits of the
+/// node's byte budget, and a session has few others under way; notices answer what the writer
+/// itself has started, or replace the one before.
 #[derive(Debug)]
 pub(super) struct Inbox<R, N> {
     state: Mutex<State<R, N>>,

@@ -5,7 +5,8 @@ use crate::journal::{CommitError, ReplayError, RollError, ScanError, SealError, 
 use crate::runs::RunError;
 use crate::state::{ApplyError, SnapshotError};
 
-/// Why a store did not open. Nothing was changed but leftovers of earlier starts.
+/// Why a store did not open. What was acknowledged is untouched; a start that came as far as its
+/// journal has begun a file of its own, which the next one takes for what it is.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory does not read as a journal.
