@@ -169,7 +169,7 @@ impl<T> WriterCore<T> {
     }
 
     /// How far the upstream has each mirrored partition; `None` where that is unknown, which holds
-    /// everything, as at the start. A node without an upstream says once that nothing is held.
+    /// everything that goes there, as at the start.
     pub fn hold_for_uplink(&mut self, ends: Option<BTreeMap<Slot, BatchNumber>>) {
         self.store.set_uplink_needs(ends);
     }

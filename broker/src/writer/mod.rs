@@ -103,7 +103,7 @@ impl Writer {
     }
 
     /// Says how far the upstream has each mirrored partition; `None` where that is unknown, which
-    /// holds everything.
+    /// holds all that goes there.
     pub fn hold_for_uplink(&self, ends: Option<BTreeMap<Slot, BatchNumber>>) {
         // Only the newest counts, and each names every partition.
         let outdated = |notice: &Notice| matches!(notice, Notice::UplinkHolds(_));

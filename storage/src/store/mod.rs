@@ -123,8 +123,8 @@ impl<T> Store<T> {
     }
 
     /// Which batches of own partitions the uplink has had acknowledged: those behind are held.
-    /// A slot that is not named is not held. `None`, as at the start: nothing is known, so all own
-    /// batches are held. A node without an upstream gives an empty map.
+    /// A slot that is not named is not held. `None`, as at the start: nothing is known, so all that
+    /// goes upstream is held.
     pub fn set_uplink_needs(&mut self, acknowledged: Option<BTreeMap<Slot, BatchNumber>>) {
         self.uplink_needs = acknowledged;
     }
