@@ -21,6 +21,13 @@ const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// The name of the upstream in the status.
 const PEER: &str = "hub";
 
+/// What one attempt leaves for the next.
+struct Attempts {
+    backoff: Backoff,
+    /// What the log has said of a partition that cannot be read.
+    unread: Option<String>,
+}
+
 /// Keeps the link for as long as the node runs.
 pub(crate) async fn run(
     node: Arc<Inner>,
@@ -28,15 +35,15 @@ pub(crate) async fn run(
     credentials: Credentials,
     domain: TrustDomain,
 ) {
-    let mut backoff = Backoff::new(upstream.backoff_max);
+    let mut attempts = Attempts { backoff: Backoff::new(upstream.backoff_max), unread: None };
     node.report_link(PEER, |link| link.upstream = Some(upstream.clone()));
     loop {
-        let end = link(&node, &upstream, &credentials, &domain, &mut backoff).await;
+        let end = link(&node, &upstream, &credentials, &domain, &mut attempts).await;
         // Until the hub says again what it holds, nothing that is mirrored may be dropped.
         node.writer.hold_for_uplink(None);
         match &end {
             End::TopicsChanged => continue,
-            End::Lost(reason) => {
+            End::Lost(reason) | End::Unread(reason) => {
                 tracing::info!(reason, "the link to the hub is down");
                 set_state(&node, LinkState::Down, reason);
             }
@@ -49,7 +56,7 @@ pub(crate) async fn run(
                 set_state(&node, LinkState::Diverged, reason);
             }
         }
-        tokio::time::sleep(backoff.pause(&end, random_fraction())).await;
+        tokio::time::sleep(attempts.backoff.pause(&end, random_fraction())).await;
     }
 }
 
@@ -71,14 +78,14 @@ async fn link(
     upstream: &UpstreamOptions,
     credentials: &Credentials,
     domain: &TrustDomain,
-    backoff: &mut Backoff,
+    attempts: &mut Attempts,
 ) -> End {
     let (endpoint, connection, stream) = match dial(upstream, credentials, domain).await {
         Ok(dialled) => dialled,
         Err(reason) => return End::Lost(reason),
     };
     let session = UplinkSession::new(node.view.clone(), upstream.topics.clone());
-    let end = match drive(node, stream, session, backoff).await {
+    let end = match drive(node, stream, session, attempts).await {
         Ok(end) => end,
         Err(error) => End::Lost(error.to_string()),
     };
@@ -92,18 +99,27 @@ async fn drive(
     node: &Inner,
     stream: FrameStream,
     mut session: UplinkSession,
-    backoff: &mut Backoff,
+    attempts: &mut Attempts,
 ) -> Result<End, TransportError> {
     let FrameStream { send, recv } = stream;
     let mut stream = Stream { send, recv };
     let mut durable = node.writer.state();
-    let stopped = || End::Lost("the hub has ended the link".to_owned());
+    // The first partition that cannot be read is in the status.
+    let mut shown = false;
     session.on_connected(now());
     loop {
         durable.borrow_and_update();
         session.on_durable();
         while let Some(event) = session.poll_event() {
-            note(node, event, backoff);
+            note(node, event, &mut attempts.backoff);
+        }
+        if let Some(reason) = session.unread().filter(|_| !shown) {
+            shown = true;
+            set_state(node, LinkState::Up, reason);
+            if attempts.unread.as_deref() != Some(reason) {
+                tracing::error!(reason, "a partition is not mirrored; the others go on");
+                attempts.unread = Some(reason.to_owned());
+            }
         }
         if let Some(end) = session.ended().cloned() {
             if let (End::Diverged(_), Some(last)) = (&end, session.poll_transmit()) {
@@ -113,7 +129,7 @@ async fn drive(
             return Ok(end);
         }
         if !stream.send.has_queued() && !fill(node, &mut stream.send, &mut session).await {
-            return Ok(End::Lost("a read was cancelled".to_owned()));
+            return Ok(lost("a read was cancelled"));
         }
         if session.ended().is_some() {
             continue;
@@ -122,14 +138,18 @@ async fn drive(
         tokio::select! {
             sent = stream.send.flush(), if unsent => sent?,
             changed = durable.changed(), if !unsent => {
-                if changed.is_err() { return Ok(stopped()); }
+                if changed.is_err() { return Ok(lost("this node is stopping")); }
             }
             received = stream.recv.recv() => match received? {
                 Some(frame) => session.handle_frame(now(), frame),
-                None => return Ok(stopped()),
+                None => return Ok(lost("the hub has ended the link")),
             },
         }
     }
+}
+
+fn lost(reason: &str) -> End {
+    End::Lost(reason.to_owned())
 }
 
 /// Queues what the session has to send, or what the next read brings. Whether the node still
@@ -149,9 +169,9 @@ async fn fill(node: &Inner, send: &mut SendHalf, session: &mut UplinkSession) ->
 }
 
 fn note(node: &Inner, event: UplinkEvent, backoff: &mut Backoff) {
+    backoff.on_event(&event);
     let ends = match event {
         UplinkEvent::Up(ends) => {
-            backoff.reset();
             tracing::info!(partitions = ends.len(), "the link to the hub is up");
             set_state(node, LinkState::Up, "");
             ends

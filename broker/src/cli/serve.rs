@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use takt_storage::store::OpenReport;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +47,8 @@ struct Cut<'a> {
 pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Outcome, Failure> {
     let settings = Settings::load(&args.config)?;
     log_to_stderr(&settings.log);
+    let open_files_max = raise_open_files();
+    tracing::info!(open_files_max, "each kept journal file, run and connection takes open files");
     let mut stop = Stop::new()?;
     let options = NodeOptions::from_settings(&settings)?;
     let name = options.name.clone();
@@ -77,6 +80,17 @@ pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Outcome, Fail
     closed.map_err(|reason| Failure::new(format!("no clean stop: {reason}")))?;
     tracing::info!("stopped");
     Ok(Outcome::Done)
+}
+
+/// Lets the process have as many open files as the system grants it, and returns how many that is:
+/// the usual soft limit of 1,024 is less than a long retention takes. `None` is without a limit.
+fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    getrlimit(Resource::Nofile).current
 }
 
 /// Waits for the node, and says so where that takes long.
@@ -150,4 +164,18 @@ fn tell_ready(name: &str, address: &str, report: &OpenReport, output: Output) ->
         }
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_open_files_that_the_system_grants_are_taken() {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let few = Rlimit { current: Some(256), maximum: hard };
+        setrlimit(Resource::Nofile, few).unwrap();
+        assert_eq!(raise_open_files(), hard);
+        assert_eq!(getrlimit(Resource::Nofile).current, hard);
+    }
 }

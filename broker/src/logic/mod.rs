@@ -12,12 +12,14 @@
 //! All take what arrives (`handle_*`, `on_*`) and then give what is to be done (`poll_*`), each
 //! until there is no more. Time is an argument.
 
+mod age;
 mod backoff;
 pub(crate) mod convert;
 mod cursor;
 pub mod mirror;
 pub mod producer;
 mod read;
+mod said;
 pub mod session;
 pub mod subscriber;
 pub mod uplink;

@@ -29,7 +29,7 @@ pub type Ends = BTreeMap<Slot, BatchNumber>;
 pub enum UplinkEvent {
     /// Both hold the same: batches flow.
     Up(Ends),
-    /// The hub has more.
+    /// The hub has more than before: at most one for each of its frames.
     Acked(Ends),
 }
 
@@ -38,6 +38,9 @@ pub enum UplinkEvent {
 pub enum End {
     /// It is to be dialled again.
     Lost(String),
+    /// A partition cannot be read, and the hub has all of the others: it is to be dialled again,
+    /// after a while.
+    Unread(String),
     /// It stays stopped until an operator acts.
     Diverged(String),
     /// Another node with this one's certificate has taken over: a copy, or one that lingers.
@@ -60,6 +63,8 @@ pub struct UplinkSession {
     /// The source whose read is out.
     reading: Option<usize>,
     verified: bool,
+    /// The hub has acknowledged something that no event says yet.
+    progress: bool,
     events: VecDeque<UplinkEvent>,
     end: Option<End>,
 }
@@ -75,6 +80,8 @@ struct Source {
     next: BatchNumber,
     /// What the hub has on its disk.
     acked: BatchNumber,
+    /// Why it could not be read: it is set aside for as long as the link lasts.
+    unread: Option<String>,
 }
 
 /// Why it is not known that both sides hold the same.
@@ -104,6 +111,7 @@ impl UplinkSession {
             turn: 0,
             reading: None,
             verified: false,
+            progress: false,
             events: VecDeque::new(),
             end: None,
         }
@@ -119,6 +127,9 @@ impl UplinkSession {
         let handled = self.state.handle_frame(now, frame);
         while let Some(event) = self.state.poll_event() {
             self.on_event(event);
+        }
+        if std::mem::take(&mut self.progress) {
+            self.events.push_back(UplinkEvent::Acked(self.ends()));
         }
         if let Err(error) = handled {
             self.end_with(End::Lost(error.to_string()));
@@ -141,6 +152,9 @@ impl UplinkSession {
         for step in 0..self.sources.len() {
             let number = (self.turn + step) % self.sources.len();
             let Source { slot, next, .. } = self.sources[number];
+            if self.sources[number].unread.is_some() {
+                continue;
+            }
             let Some(partition) = self.view.partition(slot) else { continue };
             if partition.end_batch <= next {
                 continue;
@@ -150,7 +164,18 @@ impl UplinkSession {
             let max_bytes = READ_BYTES.min(self.state.credit());
             return Some(Read { slot, from: ReadFrom::Batch(next), max_bytes });
         }
+        // What is set aside is tried again on a new link, once that keeps nothing else waiting.
+        if self.sources.iter().all(|source| source.unread.is_some() || source.acked == source.next)
+            && let Some(why) = self.unread().map(str::to_owned)
+        {
+            self.end_with(End::Unread(why));
+        }
         None
+    }
+
+    /// Why the first partition that is set aside could not be read.
+    pub fn unread(&self) -> Option<&str> {
+        self.sources.iter().find_map(|source| source.unread.as_deref())
     }
 
     /// What the read came to.
@@ -163,7 +188,14 @@ impl UplinkSession {
             Ok(batches) => batches,
             // The file was dropped between the look-up and the read: look again.
             Err(ReadError::Gone) => return,
-            Err(error) => return self.end_with(End::Lost(format!("a read failed: {error}"))),
+            Err(error) => {
+                let source = &mut self.sources[number];
+                let topic = &self.topics[usize::from(source.topic)];
+                let (partition, next) = (source.partition, source.next);
+                source.unread =
+                    Some(format!("cannot read batch {next} of {topic}/{partition}: {error}"));
+                return;
+            }
         };
         let source = &mut self.sources[number];
         for batch in batches {
@@ -218,10 +250,10 @@ impl UplinkSession {
                     .sources
                     .iter_mut()
                     .find(|source| source.topic == topic && source.partition == partition);
-                if let Some(source) = source {
-                    source.acked = source.acked.max(end);
+                if let Some(source) = source.filter(|source| source.acked < end) {
+                    source.acked = end;
+                    self.progress = true;
                 }
-                self.events.push_back(UplinkEvent::Acked(self.ends()));
             }
             MirrorOriginEvent::Diverged(detail) => self.end_with(End::Diverged(detail)),
             MirrorOriginEvent::Interrupted(refusal) | MirrorOriginEvent::Closed(refusal) => {
@@ -295,6 +327,7 @@ impl UplinkSession {
                 partition: end.partition,
                 next,
                 acked: next,
+                unread: None,
             });
         }
         Ok(starts)

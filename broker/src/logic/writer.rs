@@ -14,6 +14,9 @@ use takt_storage::store::{
 };
 use takt_storage::view::View;
 
+use super::age::AgeClock;
+use super::said::Said;
+
 /// How long the writer waits when nothing happens, to look at what time alone brings.
 const IDLE_WAIT: Duration = Duration::from_millis(200);
 
@@ -37,6 +40,9 @@ pub enum WriterFailure {
     /// A commit could not be closed.
     #[error(transparent)]
     Store(StoreError),
+    /// It was to end, and what was staged finds no file.
+    #[error("what was not acknowledged is given up: {0}")]
+    Stuck(String),
 }
 
 /// What is to be done, in this order.
@@ -57,7 +63,7 @@ pub enum WriterOutput<T> {
 
 /// The one who judges, without thread, clock and disk. `T` is what the caller knows an operation
 /// by; each gets one answer, also when a sync fails. Only those of a commit that could not be
-/// closed, [`WriterFailure::Store`], are dropped with the core.
+/// closed, [`WriterFailure::Store`] and [`WriterFailure::Stuck`], are dropped with the core.
 ///
 /// While a commit is out, the next one fills; it is given when that one is synced.
 #[derive(Debug)]
@@ -71,8 +77,9 @@ pub struct WriterCore<T> {
     last_commit: Instant,
     mark_after: Duration,
     last_tick: Instant,
-    /// What the log has said last.
-    full: bool,
+    /// Set before anything is staged: what is appended by a clock that has leapt proves nothing.
+    age_clock: Option<AgeClock>,
+    said: Said,
     stopping: bool,
     end: Option<Result<(), WriterFailure>>,
 }
@@ -89,7 +96,8 @@ impl<T> WriterCore<T> {
             last_commit: now,
             mark_after,
             last_tick: now,
-            full: false,
+            age_clock: None,
+            said: Said::default(),
             stopping: false,
             end: None,
         }
@@ -156,11 +164,12 @@ impl<T> WriterCore<T> {
 
     /// A job is done.
     pub fn on_job_done(&mut self, done: JobDone, wall: Timestamp) {
+        self.said.job(&done);
         self.store.on_job_done(done, wall);
     }
 
     /// How far the upstream has each mirrored partition; `None` where that is unknown, which holds
-    /// everything, as at the start. A node without an upstream says once that nothing is held.
+    /// everything that goes there, as at the start.
     pub fn hold_for_uplink(&mut self, ends: Option<BTreeMap<Slot, BatchNumber>>) {
         self.store.set_uplink_needs(ends);
     }
@@ -205,6 +214,8 @@ impl<T> WriterCore<T> {
         now: Instant,
         wall: Timestamp,
     ) -> Result<Option<WriterOutput<T>>, StoreError> {
+        let newest = || self.store.newest_append_time();
+        let age_clock = *self.age_clock.get_or_insert_with(|| AgeClock::new(now, wall, newest()));
         if let Some((ticket, answer)) = self.fill(wall) {
             return Ok(Some(WriterOutput::Answer(ticket, answer)));
         }
@@ -221,15 +232,22 @@ impl<T> WriterCore<T> {
         }
         if now.saturating_duration_since(self.last_tick) >= TICK {
             self.last_tick = now;
+            let at_most = age_clock.at_most(now);
+            self.said.clock(wall, at_most);
+            self.store.set_age_time_max(at_most);
             self.store.tick(wall);
-            self.say_if_full();
+            self.said.full(self.store.view().status().full);
         }
         if let Some(job) = self.store.poll_job(wall) {
             return Ok(Some(WriterOutput::Job(job)));
         }
-        let idle = !self.in_flight && self.backlog.is_empty() && !self.store.wants_mark();
-        if self.stopping && idle {
-            self.end = Some(Ok(()));
+        if self.stopping && !self.in_flight {
+            // What is staged, and answers that are held, may wait for the next journal file.
+            if !self.store.wants_seal() && !self.store.wants_mark() && self.backlog.is_empty() {
+                self.end = Some(Ok(()));
+            } else if let Some(why) = self.store.stuck() {
+                self.fail(WriterFailure::Stuck(why));
+            }
         }
         Ok(None)
     }
@@ -253,20 +271,6 @@ impl<T> WriterCore<T> {
     fn is_quiet(&self, now: Instant) -> bool {
         let quiet = now.saturating_duration_since(self.last_commit) >= self.mark_after;
         (quiet || self.stopping) && self.backlog.is_empty()
-    }
-
-    /// An operator learns from the log that the disk is full, and that it no longer is.
-    fn say_if_full(&mut self) {
-        let full = self.store.view().status().full;
-        match (self.full, full) {
-            (false, true) => tracing::warn!(
-                "the disk has no room for a spare journal file: publishing is refused and links \
-                 get no credit until there is; reading and cursors go on"
-            ),
-            (true, false) => tracing::warn!("the disk has room again: publishing goes on"),
-            (true, true) | (false, false) => {}
-        }
-        self.full = full;
     }
 
     fn fail(&mut self, failure: WriterFailure) {

@@ -1,6 +1,6 @@
 //! Opening a node: lock, recover, start the threads, listen, dial.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -93,7 +93,7 @@ impl Node {
         let path = options.data_dir.clone();
         let blocking = options.clone();
         let opened = tokio::task::spawn_blocking(move || open_store(&blocking)).await;
-        let Opened { disk, counted, lock, store, report } = match opened {
+        let Opened { disk, counted, lock, mut store, report } = match opened {
             Ok(opened) => opened?,
             Err(join) => {
                 let source = io::Error::other(join);
@@ -101,12 +101,12 @@ impl Node {
             }
         };
         let view = store.view().clone();
+        let upstream = options.network.as_ref().and_then(|network| network.upstream.as_ref());
+        // Without an upstream nobody mirrors this node, so nobody holds its retention back.
+        let upwards = upstream.map_or_else(|| Some(Vec::new()), |upstream| upstream.topics.clone());
+        store.set_uplink_topics(upwards.map(|topics| topics.into_iter().collect()));
         let (writer, threads) =
             writer::start(store, lock, options.mark_after).map_err(NodeOpenError::Thread)?;
-        if options.network.as_ref().is_none_or(|network| network.upstream.is_none()) {
-            // Nobody mirrors this node, so nobody holds its retention back.
-            writer.hold_for_uplink(Some(BTreeMap::new()));
-        }
         let (stop, stopping) = watch::channel(false);
         let inner = Arc::new(Inner {
             name: options.name.clone(),

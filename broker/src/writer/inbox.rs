@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard, wait_while};
 
-/// A queue with a fast lane. Its bound is its users': each request holds a permit of the node's
-/// byte budget, and each notice answers something that the writer itself has started.
+/// A queue with a fast lane. Its bound is its users': requests with batches hold permits of the
+/// node's byte budget, and a session has few others under way; notices answer what the writer
+/// itself has started, or replace the one before.
 #[derive(Debug)]
 pub(super) struct Inbox<R, N> {
     state: Mutex<State<R, N>>,
@@ -59,7 +60,15 @@ impl<R, N> Inbox<R, N> {
 
     /// Puts a notice into the fast lane.
     pub fn notify(&self, notice: N) {
-        self.lock().notices.push_back(notice);
+        self.notify_instead(notice, |_| false);
+    }
+
+    /// As [`Inbox::notify`]; those that it makes `outdated` are taken out.
+    pub fn notify_instead(&self, notice: N, outdated: impl Fn(&N) -> bool) {
+        let mut state = self.lock();
+        state.notices.retain(|waiting| !outdated(waiting));
+        state.notices.push_back(notice);
+        drop(state);
         self.arrived.notify_one();
     }
 
@@ -103,6 +112,17 @@ mod tests {
         let taken = inbox.take(true, Duration::ZERO);
         assert_eq!(taken.requests, [1]);
         assert!(inbox.take(true, Duration::ZERO).requests.is_empty());
+    }
+
+    #[test]
+    fn a_notice_takes_the_place_of_those_that_it_outdates() {
+        let inbox = Inbox::<(), (&str, u32)>::new();
+        for number in 1..=3 {
+            inbox.notify_instead(("holds", number), |(what, _)| *what == "holds");
+            inbox.notify(("synced", number));
+        }
+        let taken = inbox.take(false, Duration::ZERO).notices;
+        assert_eq!(taken, [("synced", 1), ("synced", 2), ("holds", 3), ("synced", 3)]);
     }
 
     #[test]

@@ -37,6 +37,33 @@ enum Notice {
     JobDone(JobDone),
     UplinkHolds(Option<BTreeMap<Slot, BatchNumber>>),
     Stop,
+    /// A thread that the writer waits for has panicked.
+    Panicked(&'static str),
+}
+
+/// Says that a thread has panicked: what it had in hand never comes back. A node of its own ends
+/// with its process there; one in another program does not.
+struct Panics {
+    inbox: Arc<Inbox<Request, Notice>>,
+    thread: &'static str,
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.inbox.notify(Notice::Panicked(self.thread));
+        }
+    }
+}
+
+/// Closes the inbox behind the writer, however it ends: each ticket that waits, and each that
+/// comes later, says that the writer has ended.
+struct Closing(Arc<Inbox<Request, Notice>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        drop(self.0.close());
+    }
 }
 
 /// How the writer stands, for all who watch.
@@ -76,9 +103,11 @@ impl Writer {
     }
 
     /// Says how far the upstream has each mirrored partition; `None` where that is unknown, which
-    /// holds everything.
+    /// holds all that goes there.
     pub fn hold_for_uplink(&self, ends: Option<BTreeMap<Slot, BatchNumber>>) {
-        self.inbox.notify(Notice::UplinkHolds(ends));
+        // Only the newest counts, and each names every partition.
+        let outdated = |notice: &Notice| matches!(notice, Notice::UplinkHolds(_));
+        self.inbox.notify_instead(Notice::UplinkHolds(ends), outdated);
     }
 
     /// Asks the writer to stop cleanly; [`Writer::state`] says when it has.
@@ -113,22 +142,23 @@ pub fn start(
     let (state_tx, state) = watch::channel(WriterState::Running { commits: 0 });
     let (commit_tx, commit_rx) = mpsc::sync_channel::<Pending>(1);
     let (job_tx, job_rx) = mpsc::channel::<Job>();
-    let syncer_inbox = Arc::clone(&inbox);
+    let syncer_panics = Panics { inbox: Arc::clone(&inbox), thread: "sync" };
     let syncer = spawn("takt-sync", move || {
         for pending in commit_rx {
             let result = pending.write_and_sync();
-            syncer_inbox.notify(Notice::Synced(pending, result));
+            syncer_panics.inbox.notify(Notice::Synced(pending, result));
         }
     })?;
-    let job_inbox = Arc::clone(&inbox);
+    let job_panics = Panics { inbox: Arc::clone(&inbox), thread: "job" };
     let jobs = spawn("takt-jobs", move || {
         for job in job_rx {
             let done = job.run();
-            job_inbox.notify(Notice::JobDone(done));
+            job_panics.inbox.notify(Notice::JobDone(done));
         }
     })?;
     let thread_inbox = Arc::clone(&inbox);
     let writer = spawn("takt-writer", move || {
+        let _closing = Closing(Arc::clone(&thread_inbox));
         let mut thread = WriterThread {
             core: WriterCore::new(store, mark_after, Instant::now()),
             inbox: thread_inbox,
@@ -173,7 +203,7 @@ impl WriterThread {
                 self.core.submit(operation, ticket);
             }
             for notice in taken.notices {
-                self.on_notice(notice);
+                self.on_notice(notice)?;
             }
         }
     }
@@ -197,7 +227,7 @@ impl WriterThread {
         Ok(())
     }
 
-    fn on_notice(&mut self, notice: Notice) {
+    fn on_notice(&mut self, notice: Notice) -> Result<(), String> {
         match notice {
             Notice::Synced(pending, result) => {
                 self.core.on_synced(pending, result, Instant::now());
@@ -210,7 +240,9 @@ impl WriterThread {
                 }
                 self.core.stop();
             }
+            Notice::Panicked(thread) => return Err(format!("the {thread} thread has panicked")),
         }
+        Ok(())
     }
 
     fn finish(self, end: Result<(), String>) {
@@ -230,5 +262,40 @@ impl WriterThread {
             }
         };
         state.send_replace(state_at_end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_has_panicked() {
+        let inbox = Arc::new(Inbox::new());
+        let panics = Panics { inbox: Arc::clone(&inbox), thread: "sync" };
+        let syncer = spawn("takt-sync", move || {
+            let _panics = panics;
+            panic!("on purpose");
+        });
+        assert!(syncer.unwrap().join().is_err());
+        let notices = inbox.take(false, Duration::ZERO).notices;
+        assert!(matches!(notices.front(), Some(Notice::Panicked("sync"))));
+
+        let closing = Closing(Arc::clone(&inbox));
+        let (_, state) = watch::channel(WriterState::Stopped);
+        let writer = Writer { inbox, state };
+        let submit = || {
+            let (ticket, answer) = Ticket::once();
+            let name = takt_protocol::words::CursorName::new("c").unwrap();
+            writer.submit(Operation::RemoveCursor { name }, ticket);
+            answer
+        };
+        let waiting = submit();
+        let thread = spawn("takt-writer", move || {
+            let _closing = closing;
+            panic!("on purpose");
+        });
+        assert!(thread.unwrap().join().is_err());
+        assert!(waiting.blocking_recv().is_err() && submit().blocking_recv().is_err());
     }
 }

@@ -53,6 +53,7 @@ struct State {
     misdirected_at: Option<(u64, u64)>,
     astray: Option<Astray>,
     reads_fail: bool,
+    opens_fail: bool,
     lies: bool,
 }
 
@@ -112,6 +113,11 @@ impl SimDisk {
         self.state().sync_fails_at = Some(at);
     }
 
+    /// Files that are held open, each as often as it was opened, on this disk's clones' account too.
+    pub fn open_files(&self) -> usize {
+        Arc::strong_count(&self.state)
+    }
+
     /// Flips one bit of a file, on the disk and in the cache: rot.
     ///
     /// # Panics
@@ -162,6 +168,11 @@ impl SimDisk {
     /// Lets every read fail, or work again.
     pub fn fail_reads(&self, fail: bool) {
         self.state().reads_fail = fail;
+    }
+
+    /// Lets every opening and making of a file fail, as without file descriptors, or work again.
+    pub fn fail_opens(&self, fail: bool) {
+        self.state().opens_fail = fail;
     }
 
     /// Takes back what was planned to fail, and a power cut that was.
@@ -264,6 +275,10 @@ impl State {
         }
     }
 
+    fn can_open(&self) -> io::Result<()> {
+        if self.opens_fail { Err(io::Error::other("too many open files")) } else { Ok(()) }
+    }
+
     fn find(&self, name: &str) -> io::Result<u64> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -290,6 +305,7 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         check_name(name)?;
         let state = &mut *self.changing();
+        state.can_open()?;
         state.step()?;
         state.calls.pass(Call::Create)?;
         if state.names.contains_key(name) {
@@ -307,6 +323,7 @@ impl Disk for SimDisk {
         check_name(name)?;
         let state = &mut *self.state();
         state.power()?;
+        state.can_open()?;
         state.calls.pass(Call::Open)?;
         Ok(self.handle(state, state.find(name)?, write))
     }

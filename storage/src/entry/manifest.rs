@@ -43,7 +43,7 @@ pub struct SealedFile {
     pub start: Position,
     /// Exclusive.
     pub end: Position,
-    /// The newest append time of all batches up to its end.
+    /// The newest append time of the batches in it, own and mirrored: retention by age goes by it.
     pub append_time: Timestamp,
     /// The partitions that it holds batches of; empty once it is dropped.
     pub slots: Vec<SlotEnd>,

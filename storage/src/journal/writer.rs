@@ -351,8 +351,10 @@ impl Journal {
         if self.reserve.len() <= left_min {
             return Ok(None);
         }
-        let Some(chunk) = self.reserve.pop() else { return Ok(None) };
-        SpareFile::reopen(&*self.disk, names::reserve(chunk)).map(Some)
+        let Some(&chunk) = self.reserve.last() else { return Ok(None) };
+        let spare = SpareFile::reopen(&*self.disk, names::reserve(chunk))?;
+        self.reserve.pop();
+        Ok(Some(spare))
     }
 
     /// Takes note of a reserve chunk that was made again.

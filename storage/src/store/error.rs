@@ -5,7 +5,8 @@ use crate::journal::{CommitError, ReplayError, RollError, ScanError, SealError, 
 use crate::runs::RunError;
 use crate::state::{ApplyError, SnapshotError};
 
-/// Why a store did not open. Nothing was changed but leftovers of earlier starts.
+/// Why a store did not open. What was acknowledged is untouched; a start that came as far as its
+/// journal has begun a file of its own, which the next one takes for what it is.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory does not read as a journal.
@@ -63,9 +64,6 @@ pub enum StoreError {
     /// The disk is full, and so is the reserve.
     #[error("the disk is full and the reserve is used up; free space and start the node again")]
     ReserveEmpty,
-    /// The disk failed.
-    #[error("opening a chunk of the reserve failed")]
-    Reserve(#[from] std::io::Error),
     /// It failed before.
     #[error("the store has failed before")]
     Failed,

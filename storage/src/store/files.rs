@@ -1,6 +1,7 @@
 //! Journal files: leaving the full one, keeping a spare ahead, and the runs of those left.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 use takt_protocol::words::Timestamp;
@@ -25,22 +26,15 @@ pub(super) const RETRY_MAX_US: i64 = 60 * 1_000_000;
 pub(super) struct RollPlan {
     snapshot: Vec<u8>,
     frozen: Frozen,
-    ends: Ends,
-}
-
-/// Where the partitions stood at the end of a file.
-#[derive(Debug, Clone)]
-pub(super) struct Ends {
-    /// By slot.
-    pub(super) edges: Vec<Edge>,
-    pub(super) append_time: Timestamp,
+    ends: Vec<Edge>,
 }
 
 /// A file that was left, and whose run is not written yet.
 #[derive(Debug)]
 pub(super) struct Unwritten {
     pub(super) work: RunWork,
-    pub(super) ends: Ends,
+    /// Where the partitions stood at the end of the file, by slot.
+    pub(super) ends: Vec<Edge>,
     /// The manifest names the run already; it was damaged and is made again.
     pub(super) named: bool,
 }
@@ -54,6 +48,13 @@ pub(super) struct Files {
     /// Runs whose entry is not durable yet.
     pub(super) readers: BTreeMap<Position, RunReader>,
     job_out: bool,
+    /// Why the last spare was not made.
+    no_spare: Option<io::Error>,
+    /// Where neither a spare nor a chunk of the reserve is to be had, which is no full disk: what
+    /// is staged waits, and everything else is refused.
+    pub(super) stuck: bool,
+    /// Whether a chunk of the reserve is tried again: once for each spare that was not made.
+    try_reserve: bool,
     retry_spare_at: Option<Timestamp>,
     retry_run_at: Option<Timestamp>,
     retry_reserve_at: Option<Timestamp>,
@@ -66,6 +67,9 @@ impl Files {
             unwritten,
             readers: BTreeMap::new(),
             job_out: false,
+            no_spare: None,
+            stuck: false,
+            try_reserve: false,
             retry_spare_at: None,
             retry_run_at: None,
             retry_reserve_at: None,
@@ -80,14 +84,14 @@ impl Unwritten {
         SealedFile {
             start: self.work.file.start,
             end: self.work.file.end,
-            append_time: self.ends.append_time,
+            append_time: self.work.newest_append_time(),
             slots: slots.collect(),
             run,
         }
     }
 
     fn slot_end(&self, slot: Slot) -> SlotEnd {
-        let edge = self.ends.edges[slot.get() as usize];
+        let edge = self.ends[slot.get() as usize];
         SlotEnd {
             slot,
             next_offset: edge.offset,
@@ -178,8 +182,11 @@ impl<T> Store<T> {
             }
             Done::Spare(Err(error)) => {
                 // A dropped file may have become a spare meanwhile: then nothing else would be
-                // made, and nothing would ever say that there is room.
-                self.full |= is_full(&error) && !self.has_spare();
+                // made, and nothing would ever say that there is room. Another failure than a full
+                // disk counts only once a commit waits for the file: it may pass before that.
+                self.full |= (is_full(&error) || self.roll.is_some()) && !self.has_spare();
+                self.files.no_spare = Some(error);
+                self.files.try_reserve = true;
                 self.files.retry_spare_at = Some(retry_at);
             }
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
@@ -227,8 +234,22 @@ impl<T> Store<T> {
     fn see_room(&mut self) {
         if self.full && self.has_spare() {
             self.full = false;
+            self.files.stuck = false;
+            self.files.no_spare = None;
             self.show_status();
         }
+    }
+
+    /// Why no journal file can be made, for whoever is refused for that.
+    pub(super) fn why_no_spare(&self) -> String {
+        let why = self.files.no_spare.as_ref().map(|error| format!(": {error}"));
+        format!("no journal file can be made{}", why.unwrap_or_default())
+    }
+
+    /// Why what is staged cannot be sealed until that changes: there is no next file, and none can
+    /// be made.
+    pub fn stuck(&self) -> Option<String> {
+        self.files.stuck.then(|| self.why_no_spare())
     }
 
     /// Removes a dropped file, or makes a spare of it. What fails is done at the next start.
@@ -246,9 +267,8 @@ impl<T> Store<T> {
     /// Begins a commit; where it might not fit the current file, that is left here.
     pub(super) fn begin_commit(&mut self) {
         if self.roll.is_none() && self.must_roll() {
-            let control = &self.state.control;
-            let edges = control.partitions.iter().map(|partition| partition.end).collect();
-            let ends = Ends { edges, append_time: control.append_time };
+            let partitions = self.state.control.partitions.iter();
+            let ends = partitions.map(|partition| partition.end).collect();
             let snapshot = self.state.snapshot();
             self.roll = Some(RollPlan { snapshot, frozen: self.state.tables.freeze(), ends });
         }
@@ -292,7 +312,7 @@ impl<T> Store<T> {
     }
 
     /// The file is closed: its run is to be written.
-    fn leave(&mut self, file: FileInfo, frozen: Frozen, ends: Ends, next: Position) {
+    fn leave(&mut self, file: FileInfo, frozen: Frozen, ends: Vec<Edge>, next: Position) {
         let work = RunWork {
             disk: Arc::clone(&self.disk),
             journal: self.journal.id(),
@@ -310,17 +330,33 @@ impl<T> Store<T> {
         if !self.full {
             return Ok(None);
         }
+        if self.files.stuck && !std::mem::take(&mut self.files.try_reserve) {
+            return Ok(None);
+        }
         // What was staged before the disk was found full must be written: the chunks for starts
         // are its last resort.
         for left_min in [RESERVE_FOR_STARTS, 0] {
             if self.options.journal.reserve_chunk_bytes < len_min {
                 break;
             }
-            if let Some(chunk) = self.journal.take_reserve(left_min)? {
-                return Ok(Some(chunk));
+            match self.journal.take_reserve(left_min) {
+                Ok(Some(chunk)) => {
+                    self.files.stuck = false;
+                    return Ok(Some(chunk));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.files.no_spare = Some(error);
+                    self.files.stuck = true;
+                    return Ok(None);
+                }
             }
         }
-        Err(StoreError::ReserveEmpty)
+        if self.files.no_spare.as_ref().is_none_or(is_full) {
+            return Err(StoreError::ReserveEmpty);
+        }
+        self.files.stuck = true;
+        Ok(None)
     }
 
     /// How long the next spare must be: a file, or more where the snapshot is long.

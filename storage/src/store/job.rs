@@ -3,10 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use takt_protocol::words::Timestamp;
+
 use super::listing::{IndexDone, IndexWork};
 use super::side::{SideJobError, SideWork};
 use crate::catalog::LiveFile;
-use crate::disk::{Disk, is_full};
+use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::index::IndexError;
 use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker};
@@ -90,11 +92,21 @@ fn make_spare(
 }
 
 impl JobDone {
+    /// What it was to make, for the log; `None` where the store itself logs what came of it.
+    pub const fn what(&self) -> Option<&'static str> {
+        match &self.0 {
+            Done::Spare(_) => Some("spare journal file"),
+            Done::Reserve(_) => Some("chunk of the reserve"),
+            Done::Run { .. } => Some("run of a journal file"),
+            Done::Side { .. } | Done::Index(_) => None,
+        }
+    }
+
     /// Why it failed, for the log; the store tries again later.
     pub fn error(&self) -> Option<String> {
         match &self.0 {
             Done::Spare(result) | Done::Reserve(result) => {
-                result.as_ref().err().filter(|error| !is_full(error)).map(ToString::to_string)
+                result.as_ref().err().map(ToString::to_string)
             }
             Done::Run { result, .. } => result.as_ref().err().map(ToString::to_string),
             Done::Side { result, .. } => result.as_ref().err().map(ToString::to_string),
@@ -109,6 +121,11 @@ impl RunWork {
         self.live.extents().next().is_none()
             && self.frozen.ledger.is_empty()
             && self.frozen.heads.is_empty()
+    }
+
+    /// Of all batches in the file, own and mirrored: no record in it is younger.
+    pub(super) fn newest_append_time(&self) -> Timestamp {
+        self.live.extents().map(|extent| extent.append_time).max().unwrap_or_default()
     }
 
     fn write(&self) -> Result<Box<(RunInfo, RunReader)>, RunJobError> {

@@ -27,7 +27,7 @@ mod side;
 mod stage;
 mod verify;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -91,6 +91,10 @@ pub struct Store<T> {
     /// When the session of a transient producer ended.
     ended: BTreeMap<(TopicName, ProducerId), Timestamp>,
     uplink_needs: Option<BTreeMap<Slot, BatchNumber>>,
+    /// Which own topics go upstream; `None` for all.
+    uplink_topics: Option<BTreeSet<TopicName>>,
+    /// Ages are judged by no later time.
+    age_time_max: Option<Timestamp>,
     counters: Counters,
 }
 
@@ -119,10 +123,30 @@ impl<T> Store<T> {
     }
 
     /// Which batches of own partitions the uplink has had acknowledged: those behind are held.
-    /// A slot that is not named is not held. `None`, as at the start: nothing is known, so all own
-    /// batches are held. A node without an upstream gives an empty map.
+    /// A slot that is not named is not held. `None`, as at the start: nothing is known, so all that
+    /// goes upstream is held.
     pub fn set_uplink_needs(&mut self, acknowledged: Option<BTreeMap<Slot, BatchNumber>>) {
         self.uplink_needs = acknowledged;
+    }
+
+    /// Which own topics go upstream, by the settings; `None`, as at the start, for all. What never
+    /// goes there is not held back for it.
+    pub fn set_uplink_topics(&mut self, topics: Option<BTreeSet<TopicName>>) {
+        self.uplink_topics = topics;
+    }
+
+    /// From now on retention judges ages by no later time than this, whatever the wall clock
+    /// shows. A store that is never told goes by the wall clock.
+    pub fn set_age_time_max(&mut self, at: Timestamp) {
+        self.age_time_max = Some(at);
+    }
+
+    /// The newest append time of all partitions, own and mirrored; `None` where nothing was ever
+    /// appended.
+    pub fn newest_append_time(&self) -> Option<Timestamp> {
+        let partitions = self.state.control.partitions.iter();
+        let appended = partitions.filter(|partition| partition.end.bytes > 0);
+        appended.map(|partition| partition.append_time).max()
     }
 
     /// Closes the commit that is being filled. `None` where nothing is staged, a commit is in

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use takt_protocol::words::{JournalId, Timestamp};
 
 use super::commit::News;
-use super::files::{Ends, Files, Unwritten};
+use super::files::{Files, Unwritten};
 use super::job::RunWork;
 use super::listing::Listings;
 use super::{OpenError, OpenReport, Store, StoreOptions};
@@ -98,9 +98,7 @@ impl<T> Store<T> {
 
         let catalog = Catalog::new(upto);
         for reader in readers {
-            if !manifest.get(&reader.info().start).is_none_or(SealedFile::is_dropped) {
-                catalog.sealed(reader);
-            }
+            catalog.sealed(reader);
         }
         let mut replay = Replay::new(&scan, &disk, state, catalog, upto);
         let mut failed = None;
@@ -222,6 +220,8 @@ impl Parts {
             failed: false,
             ended: BTreeMap::new(),
             uplink_needs: None,
+            uplink_topics: None,
+            age_time_max: None,
             counters: Counters::default(),
         };
         store.publish(news);
@@ -310,6 +310,8 @@ pub(super) fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), Ope
 }
 
 struct Loaded {
+    /// Of the files that are not dropped. Those of dropped ones are read here and never again:
+    /// kept open they would be a file descriptor for each file within the horizon.
     readers: Vec<RunReader>,
     /// The runs that were loaded hold all below it.
     upto: Position,
@@ -352,7 +354,9 @@ fn load_runs(
                 for &head in &heads {
                     state.tables.load_head(head);
                 }
-                loaded.readers.push(reader);
+                if !file.is_dropped() {
+                    loaded.readers.push(reader);
+                }
             }
             Err(error) if file.is_dropped() => return Err(OpenError::Run(error)),
             Err(error) => {
@@ -480,10 +484,10 @@ impl<'a> Replay<'a> {
     fn pass(&mut self, position: Position) {
         while let Some(file) = self.files.pop_front_if(|file| file.end <= position) {
             let slots = 0..u32::try_from(self.state.control.partitions.len()).unwrap_or(u32::MAX);
-            let edges = slots.map(|slot| {
+            let ends = slots.map(|slot| {
                 self.state.edge(crate::runs::Slot::new(slot), file.end).unwrap_or_default()
             });
-            let ends = Ends { edges: edges.collect(), append_time: self.state.control.append_time };
+            let ends = ends.collect();
             let work = RunWork {
                 disk: Arc::clone(self.disk),
                 journal: self.journal,

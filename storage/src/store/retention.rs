@@ -58,6 +58,7 @@ impl<T> Store<T> {
     fn is_over(&self, file: &SealedFile, kept_bytes: u64, now: Timestamp) -> bool {
         let limit = self.options.retention_bytes;
         let too_much = limit > 0 && kept_bytes > limit;
+        let now = self.age_time_max.map_or(now, |at_most| now.min(at_most));
         let age_us = now.as_micros().saturating_sub(file.append_time.as_micros());
         let too_old = self.options.retention_age.is_some_and(|age_max| {
             u128::try_from(age_us).is_ok_and(|age_us| age_us > age_max.as_micros())
@@ -71,8 +72,12 @@ impl<T> Store<T> {
             return false;
         }
         file.slots.iter().any(|end| {
-            let own = self.state.partition(end.slot).is_some_and(|found| found.mirror_of.is_none());
-            let uplink = own
+            let goes_up = self.state.partition(end.slot).is_some_and(|found| {
+                let wanted = self.uplink_topics.as_ref();
+                let wanted = wanted.is_none_or(|wanted| wanted.contains(&found.id.topic));
+                found.mirror_of.is_none() && wanted
+            });
+            let uplink = goes_up
                 && self.uplink_needs.as_ref().is_none_or(|acknowledged| {
                     acknowledged.get(&end.slot).is_some_and(|next| *next < end.next_batch)
                 });

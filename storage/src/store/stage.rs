@@ -24,6 +24,8 @@ const SLOTS_MAX: usize = 1 << 17;
 enum Plan {
     /// Nothing.
     Answer(Answer),
+    /// Nothing: there is no room.
+    NoRoom(Answer),
     /// The entries, then the answer.
     Entries(Vec<Entry>, Answer),
 }
@@ -88,10 +90,11 @@ impl<T> Store<T> {
         };
         let (entries, answer) = match plan {
             Plan::Answer(answer) => return Ok(self.answer(ticket, answer)),
+            Plan::NoRoom(refused) => return Ok(self.refuse(ticket, refused)),
             Plan::Entries(entries, answer) => (entries, answer),
         };
         if let Some(refused) = self.refuse_for_space(&operation) {
-            return Ok(self.answer(ticket, refused));
+            return Ok(self.refuse(ticket, refused));
         }
         if !self.has_room(&entries) {
             if !self.has_entries() {
@@ -151,6 +154,15 @@ impl<T> Store<T> {
         }
     }
 
+    /// A refusal for want of room rests on nothing that is staged. Where that may wait for long,
+    /// it does not wait with it.
+    fn refuse(&mut self, ticket: T, refused: Answer) -> Staged<T> {
+        if self.files.stuck {
+            return Staged::Answered(ticket, refused);
+        }
+        self.answer(ticket, refused)
+    }
+
     fn plan_publish(&mut self, publication: &Publication<'_>, now: Timestamp) -> Plan {
         let records = publication.batch.header().records as u64;
         match self.state.judge(publication, now, &mut self.scratch) {
@@ -161,9 +173,8 @@ impl<T> Store<T> {
             }
             Judged::Fresh { receipt, .. } if self.full => {
                 let first = receipt.first_sequence;
-                let refusal =
-                    Refusal::resend(ErrorCode::Full, "no journal file can be made", first);
-                Plan::Answer(Answer::Refused(refusal))
+                let refusal = Refusal::resend(ErrorCode::Full, self.why_no_spare(), first);
+                Plan::NoRoom(Answer::Refused(refusal))
             }
             Judged::Fresh { entry, receipt, tally } => {
                 if self.has_room(std::slice::from_ref(&entry)) {
@@ -184,7 +195,7 @@ impl<T> Store<T> {
         match self.state.judge_mirror(slot, journal, batch) {
             MirrorJudged::Known(end) => Plan::Answer(Answer::Mirrored { slot, end }),
             MirrorJudged::Refused(refusal) => Plan::Answer(Answer::Refused(refusal)),
-            MirrorJudged::Next if self.full => Plan::Answer(Answer::Full),
+            MirrorJudged::Next if self.full => Plan::NoRoom(Answer::Full),
             MirrorJudged::Next => {
                 let end = super::MirrorPoint {
                     next_batch: batch.header().batch_number.advance(1),
@@ -267,11 +278,12 @@ impl<T> Store<T> {
 
     /// On a full disk, what cannot be promised room in the journal.
     fn refuse_for_space(&mut self, operation: &Operation) -> Option<Answer> {
-        if self.has_entries() || self.can_begin() {
-            return None;
-        }
-        let detail = "the reserve for a full disk is used up";
-        let refusal = Refusal::new(ErrorCode::Full, detail);
+        let detail = match self.stuck() {
+            Some(why) => why,
+            None if self.has_entries() || self.can_begin() => return None,
+            None => "the reserve for a full disk is used up".to_owned(),
+        };
+        let refusal = Refusal::new(ErrorCode::Full, detail.clone());
         Some(match operation {
             Operation::Mirror { .. } => Answer::Full,
             Operation::Publish { batch, .. } => {

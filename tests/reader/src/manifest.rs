@@ -27,7 +27,7 @@ pub struct SealedFile {
     pub start: u64,
     /// Exclusive.
     pub end: u64,
-    /// The newest append time up to its end, in microseconds since 1970.
+    /// The newest append time of its batches, in microseconds since 1970.
     pub append_time: i64,
     /// Where the partitions stood at its end that it holds batches of; empty once it is dropped.
     pub slots: Vec<SlotEnd>,

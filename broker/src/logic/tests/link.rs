@@ -3,34 +3,40 @@
 use takt_protocol::batch::Batch;
 use takt_protocol::chunks::Chunks;
 use takt_protocol::codes::ErrorCode;
+use takt_protocol::wire::{ControlBody, encode_control, proto};
 use takt_protocol::words::{BatchNumber, Epoch, ProducerId};
 use takt_storage::keys::KeyHashes;
+use takt_storage::runs::Slot;
+use takt_storage::view::ReadError;
 
 use super::*;
 use crate::logic::uplink::{End, UplinkEvent};
 use crate::logic::{MirrorSession, UplinkSession};
 
-/// A plant with batches 1 to `batches`.
-fn plant(batches: u64) -> World {
+/// A plant with batches 1 to `batches` of topic `t`.
+pub(super) fn plant(batches: u64) -> World {
     let mut world = World::with_topic("munich");
-    let (producer, topic) = (ProducerId::new("id", "p").unwrap(), topic("t"));
-    let open = Operation::OpenProducer {
-        producer: producer.clone(),
-        topic: topic.clone(),
-        transient: false,
-    };
-    world.ask(open);
+    open(&mut world, "t");
     for sequence in 1..=batches {
-        publish(&mut world, &producer, sequence);
+        publish(&mut world, "t", sequence);
     }
     world
 }
 
-fn publish(world: &mut World, producer: &ProducerId, sequence: u64) {
+fn producer() -> ProducerId {
+    ProducerId::new("id", "p").unwrap()
+}
+
+fn open(world: &mut World, in_topic: &str) {
+    let (producer, topic) = (producer(), topic(in_topic));
+    world.ask(Operation::OpenProducer { producer, topic, transient: false });
+}
+
+fn publish(world: &mut World, in_topic: &str, sequence: u64) {
     let batch = Batch::take(&mut Chunks::from(batch(sequence))).unwrap();
-    let (topic, mut keys) = (topic("t"), KeyHashes::default());
+    let (topic, mut keys) = (topic(in_topic), KeyHashes::default());
     world.core.view().key_hasher().hash_batch(&topic, &batch, &mut keys).unwrap();
-    let (producer, epoch) = (producer.clone(), Epoch::new(1));
+    let (producer, epoch) = (producer(), Epoch::new(1));
     let answer = world.ask(Operation::Publish { producer, topic, epoch, batch, keys });
     assert!(matches!(answer, Answer::Receipt(_)), "{answer:?}");
 }
@@ -39,6 +45,8 @@ fn publish(world: &mut World, producer: &ProducerId, sequence: u64) {
 struct Pair {
     up: UplinkSession,
     down: MirrorSession,
+    /// What the plant cannot read.
+    damaged: Option<Slot>,
 }
 
 impl Pair {
@@ -48,7 +56,7 @@ impl Pair {
         let mut up = UplinkSession::new(plant.core.view().clone(), None);
         up.on_connected(plant.now);
         let _hello = up.poll_transmit().unwrap();
-        Self { up, down }
+        Self { up, down, damaged: None }
     }
 
     /// Carries frames until there are none.
@@ -65,7 +73,9 @@ impl Pair {
                 moved = true;
             }
             if let Some(read) = self.up.poll_read() {
-                self.up.on_read(read.run(plant.core.view()));
+                let damaged = self.damaged == Some(read.slot);
+                let damage = || Err(ReadError::Corrupt("a bit has turned".to_owned()));
+                self.up.on_read(if damaged { damage() } else { read.run(plant.core.view()) });
                 moved = true;
             }
             if !moved {
@@ -74,8 +84,12 @@ impl Pair {
         }
     }
 
+    fn all_events(&mut self) -> Vec<UplinkEvent> {
+        std::iter::from_fn(|| self.up.poll_event()).collect()
+    }
+
     fn last_event(&mut self) -> Option<UplinkEvent> {
-        std::iter::from_fn(|| self.up.poll_event()).last()
+        self.all_events().pop()
     }
 }
 
@@ -99,6 +113,55 @@ fn the_hub_gets_what_it_does_not_have_and_says_how_far() {
     assert_eq!(said[2..], vec![SessionEvent::LinkAcked(munich()); 3]);
     assert!(pair.down.end().is_none());
     assert_eq!(events(&mut pair.down), [SessionEvent::LinkClosed(munich())]);
+}
+
+/// A plant with the topics `t` and `u`, and their slots.
+fn plant_with_two() -> (World, [Slot; 2]) {
+    let mut plant = plant(0);
+    plant.ask(create("u"));
+    open(&mut plant, "u");
+    let slots = ["t", "u"].map(|name| plant.core.view().partitions(&topic(name))[0].slot);
+    (plant, slots)
+}
+
+#[test]
+fn what_one_frame_acknowledges_is_said_once() {
+    let ((mut plant, [t, u]), mut hub) = (plant_with_two(), World::new("hub"));
+    let mut pair = Pair::new(&plant, &hub);
+    pair.run(&plant, &mut hub);
+    assert!(matches!(pair.last_event(), Some(UplinkEvent::Up(_))));
+    publish(&mut plant, "t", 1);
+    publish(&mut plant, "u", 1);
+    while let Some(read) = pair.up.poll_read() {
+        pair.up.on_read(read.run(plant.core.view()));
+    }
+    let of = |topic| proto::PartitionAck { topic, partition: 0, batch_end: 1 };
+    let ack = proto::MirrorAck { acks: vec![of(0), of(1)], ..proto::MirrorAck::default() };
+    let frame = encode_control(ControlBody::MirrorAck(ack)).unwrap();
+    pair.up.handle_frame(plant.now, arrived(&frame));
+    let ends = [t, u].map(|slot| (slot, BatchNumber::new(1))).into();
+    assert_eq!(pair.all_events(), [UplinkEvent::Acked(ends)]);
+    pair.up.handle_frame(plant.now, arrived(&frame));
+    assert_eq!(pair.all_events(), [], "nothing new");
+    assert_eq!(pair.up.ended(), None);
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_keeps_no_other_waiting() {
+    let ((mut plant, [t, u]), mut hub) = (plant_with_two(), World::new("hub"));
+    let mut pair = Pair::new(&plant, &hub);
+    pair.damaged = Some(t);
+    for sequence in 1..=3 {
+        publish(&mut plant, "t", sequence);
+        publish(&mut plant, "u", sequence);
+    }
+    pair.run(&plant, &mut hub);
+    let there = |name: &str| hub.core.view().partitions(&topic(name))[0].end_batch;
+    assert_eq!((there("t"), there("u")), (BatchNumber::new(0), BatchNumber::new(3)));
+    let held = [(t, BatchNumber::new(0)), (u, BatchNumber::new(3))].into();
+    assert_eq!(pair.last_event(), Some(UplinkEvent::Acked(held)));
+    let Some(End::Unread(why)) = pair.up.ended() else { panic!("{:?}", pair.up.ended()) };
+    assert_eq!(why, "cannot read batch 0 of t/0: what is stored is damaged: a bit has turned");
 }
 
 #[test]
@@ -131,7 +194,7 @@ fn a_plant_that_lacks_what_the_hub_holds_stops_and_both_know() {
     let (mut plant, mut hub) = (plant(1), World::new("hub"));
     plant.settle();
     let backup = plant.disk.crash_image(&mut |_| 0 == 1);
-    publish(&mut plant, &ProducerId::new("id", "p").unwrap(), 2);
+    publish(&mut plant, "t", 2);
     Pair::new(&plant, &hub).run(&plant, &mut hub);
     let restored = World::on(&backup, "munich", 100);
     let mut pair = Pair::new(&restored, &hub);

@@ -24,6 +24,7 @@ use super::{Context, Session, SessionEvent, WriterCore};
 use crate::access::Place;
 
 const MARK_AFTER: Duration = Duration::from_millis(50);
+const DAY: Duration = Duration::from_hours(24);
 
 struct Salt(u8);
 
@@ -71,7 +72,7 @@ impl World {
             },
             keys_max: 10_000,
             retention_bytes: 0,
-            retention_age: None,
+            retention_age: Some(DAY),
         };
         let (now, wall) = (Instant::now(), 1_700_000_000_000_000);
         let at = Timestamp::from_micros(wall);

@@ -3,6 +3,7 @@
 use takt_protocol::words::{CursorName, Offset};
 
 use super::*;
+use crate::disk::sim::{Call, Fault};
 
 #[test]
 fn a_full_disk_refuses_publishing_serves_cursors_and_recovers() {
@@ -53,4 +54,75 @@ fn a_full_disk_refuses_publishing_serves_cursors_and_recovers() {
     receipt(world.publish(1, first, &[event("new", "x", &data)]));
     let batches = world.store.view().read(slot, Offset::new(0), 1 << 24).unwrap();
     assert_eq!(batches.len() as u64, first);
+}
+
+/// Publishes until the store has no answer, and returns the first sequence of that batch.
+fn publish_until_stuck(world: &mut World) -> u64 {
+    let data = "d".repeat(3_000);
+    for first in 1..100 {
+        let operation =
+            world.publication("p", 1, batch(&[event(&first.to_string(), "x", &data)], first));
+        let now = world.now();
+        let Ok(Staged::Held) = world.store.stage(operation, first, now) else { panic!("{first}") };
+        for _ in 0..3 {
+            world.now += 1_100_000;
+            world.sync().unwrap();
+        }
+        if world.store.stuck().is_some() {
+            return first;
+        }
+    }
+    panic!("the file ends");
+}
+
+#[test]
+fn where_no_file_can_be_opened_all_is_refused_until_one_can() {
+    let mut world = World::with_topic("plant");
+    world.jobs();
+    // The next file is there, the one behind it is not.
+    world.disk.fail_opens(true);
+    let first = publish_until_stuck(&mut world);
+    assert!(first > 15, "a spare that cannot be made does no harm before it is needed");
+    assert!(world.store.view().status().full);
+    let batch = batch(&[event("later", "x", "")], first + 1);
+    let publication = world.publication("p", 1, batch);
+    let (name, hold) = (CursorName::new("c").unwrap(), false);
+    let cursor = Operation::SetCursor { name, topic: topic("t"), hold, positions: Vec::new() };
+    for operation in [publication, cursor] {
+        let now = world.now();
+        let Ok(Staged::Answered(_, answer)) = world.store.stage(operation, 7, now) else {
+            panic!("it is not answered")
+        };
+        let refusal = refused(answer);
+        assert_eq!(refusal.code, ErrorCode::Full);
+        assert!(refusal.detail.contains("too many open files"), "{refusal}");
+    }
+    world.disk.fail_opens(false);
+    world.now += 1_100_000;
+    world.jobs();
+    assert_eq!(world.store.stuck(), None);
+    let answers = world.sync().unwrap();
+    let [(ticket, answer)] = <[_; 1]>::try_from(answers).unwrap();
+    assert_eq!((ticket, receipt(answer).first_sequence.get()), (first, first));
+    receipt(world.publish(1, first + 1, &[event("later", "x", "")]));
+}
+
+#[test]
+fn a_disk_that_makes_no_file_has_its_reserve() {
+    let mut world = World::with_topic("plant");
+    world.jobs();
+    let data = "d".repeat(3_000);
+    let mut first = 1;
+    let refusal = loop {
+        world.disk.fail_call_at(Call::Create, world.disk.calls(Call::Create), Fault::Error);
+        let answer = world.publish(1, first, &[event(&first.to_string(), "x", &data)]);
+        if !matches!(answer, Answer::Receipt(_)) {
+            break refused(answer);
+        }
+        first += 1;
+        world.now += 1_100_000;
+    };
+    assert!(first > 15, "{first}");
+    assert_eq!((refusal.code, refusal.expected), (ErrorCode::Full, Some(Sequence::new(first))));
+    assert!(refusal.detail.contains("the call failed"), "{refusal}");
 }

@@ -7,6 +7,7 @@ mod mirror;
 mod model;
 mod publish;
 mod restart;
+mod retention;
 mod side;
 
 use std::sync::Arc;

@@ -170,6 +170,24 @@ fn retention_drops_the_oldest_files_that_nobody_needs() {
 }
 
 #[test]
+fn dropped_files_take_no_open_files_after_a_start() {
+    let mut world = side::limited();
+    let mut published = Published::default();
+    let mut open_files = |world: &mut World| {
+        published.fill(world, 6);
+        side::retain(world);
+        world.restart();
+        world.store.set_uplink_needs(Some(BTreeMap::new()));
+        let files = world.store.state.control.manifest.files.values();
+        (world.disk.open_files(), files.filter(|file| file.is_dropped()).count())
+    };
+    let (before, dropped_before) = open_files(&mut world);
+    let (after, dropped) = open_files(&mut world);
+    assert!(dropped >= dropped_before + 4, "{dropped_before}, {dropped} files are dropped");
+    assert!(after <= before + 2, "{before}, {after} files are open");
+}
+
+#[test]
 fn a_missing_file_and_another_node_are_refused() {
     let mut world = World::with_topic("plant");
     Published::default().fill(&mut world, 3);

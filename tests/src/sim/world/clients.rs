@@ -59,6 +59,7 @@ impl World {
                 session.handle_frame(instant, frame);
             }
             while let Some(event) = session.poll_event() {
+                node.backoff.on_event(&event);
                 match event {
                     UplinkEvent::Up(ends) => {
                         if let Some(partition) = &lacks {
@@ -66,7 +67,6 @@ impl World {
                                 format!("a restored plant goes on though it lacks {partition}");
                             self.history.violated("I7", what);
                         }
-                        node.backoff.reset();
                         up.writer.hold_for_uplink(Some(ends));
                     }
                     UplinkEvent::Acked(ends) => {
