@@ -40,10 +40,9 @@ impl LossySite {
     /// If a node does not start, or the link does not come up.
     pub async fn start(lost: u64, seed: u64) -> Self {
         let mut site = Site::new(&[PLANT]);
-        let noise = Noise { lost, doubled: DOUBLED, held: REORDERED, late: REORDERED };
-        let shop = line(&site, PLANT, noise, seed).await;
-        let wan = line(&site, HUB, noise, seed ^ 1).await;
-        let office = line(&site, HUB, noise, seed ^ 2).await;
+        let shop = line(&site, PLANT, lost, seed).await;
+        let wan = line(&site, HUB, lost, seed ^ 1).await;
+        let office = line(&site, HUB, lost, seed ^ 2).await;
         site.set(PLANT, "upstream.address", &wan.address().to_string());
         let (hub, plant) = (site.start(HUB).await, site.start(PLANT).await);
         link_is(&site.operator(PLANT).await, HUB, "up").await;
@@ -90,10 +89,15 @@ impl LossySite {
     }
 }
 
-async fn line(site: &Site, node: &str, noise: Noise, seed: u64) -> Proxy {
+/// The noise of a line that loses so many of a hundred datagrams.
+pub const fn noise(lost: u64) -> Noise {
+    Noise { lost, doubled: DOUBLED, held: REORDERED, late: REORDERED }
+}
+
+async fn line(site: &Site, node: &str, lost: u64, seed: u64) -> Proxy {
     let line = Proxy::start(site.address(node), seed).await.expect("loopback has a port");
     for direction in Direction::BOTH {
-        line.set(direction, noise);
+        line.set(direction, noise(lost));
     }
     line
 }

@@ -16,6 +16,7 @@
 mod config;
 mod credentials;
 mod identity;
+mod names;
 mod peer;
 mod reset;
 mod transport;
@@ -30,4 +31,4 @@ pub use credentials::{Credentials, CredentialsError, PemFile};
 pub use identity::{Identity, IdentityKind, NameError, ServerIs, TrustDomain};
 pub use peer::{PeerError, peer_identity};
 pub use transport::Transport;
-pub use trust::{Refusal, Refusals};
+pub use trust::{Refusal, Refusals, identity_of};

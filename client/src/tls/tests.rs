@@ -3,4 +3,5 @@
 mod credentials;
 mod handshake;
 mod identity;
+mod names;
 mod pki;

@@ -17,6 +17,7 @@ use rustls::{Error, PeerIncompatible, SignatureScheme};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::credentials::provider;
+use super::names::uri_names;
 use super::{Identity, NameError, ServerIs, TrustDomain};
 
 /// id-kp-serverAuth, 1.3.6.1.5.5.7.3.1, as the value of a DER object identifier (RFC 5280).
@@ -133,18 +134,22 @@ impl Trust {
     }
 }
 
-/// The identity in a certificate: its one URI name.
-pub(super) fn identity_of(
-    end_entity: &CertificateDer<'_>,
-    trust_domain: &TrustDomain,
-) -> Result<Identity, Refusal> {
-    let parsed = EndEntityCert::try_from(end_entity).map_err(Refusal::Chain)?;
-    let mut names = parsed.valid_uri_names();
-    let first = names.next().ok_or(Refusal::NoIdentity)?;
-    if names.next().is_some() {
-        return Err(Refusal::ManyIdentities);
+/// The identity in a certificate, as DER: its one URI name. Nothing else of it is judged.
+///
+/// # Errors
+/// [`Refusal`] if it is no certificate, or has not exactly one URI name, or one that is not ours.
+pub fn identity_of(certificate: &[u8], trust_domain: &TrustDomain) -> Result<Identity, Refusal> {
+    let der = CertificateDer::from(certificate);
+    EndEntityCert::try_from(&der).map_err(Refusal::Chain)?;
+    let names = uri_names(certificate).ok_or(Refusal::Chain(webpki::Error::BadDer))?;
+    match names.as_slice() {
+        [] => Err(Refusal::NoIdentity),
+        // What is no text is no name of ours: where it is broken it has a sign that none has.
+        [name] => {
+            Identity::parse(&String::from_utf8_lossy(name), trust_domain).map_err(Refusal::Name)
+        }
+        _ => Err(Refusal::ManyIdentities),
     }
-    Identity::parse(first, trust_domain).map_err(Refusal::Name)
 }
 
 fn no_tls12() -> Error {
