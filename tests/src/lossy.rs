@@ -16,6 +16,8 @@ pub const PLANT: &str = "munich";
 const DOUBLED: u64 = 5;
 /// How many are held back, and how many are late.
 const REORDERED: u64 = 5;
+/// Records of a batch: one arrives as a whole, and at 30 % a large one takes half a minute.
+const BATCH_RECORDS: usize = 50;
 
 /// Running nodes, and the lines between them.
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl LossySite {
     /// If the name does not hold.
     pub fn producer(&self, name: &str) -> Producer {
         let client = self.client(PLANT, &self.shop);
-        client.producer(TOPIC).name(name).build().expect("a name that holds")
+        let producer = client.producer(TOPIC).name(name).batch_records(BATCH_RECORDS);
+        producer.build().expect("a name that holds")
     }
 
     /// A consumer at the hub, from the topic's start, which reaches it through the bad network.

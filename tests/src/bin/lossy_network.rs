@@ -15,9 +15,9 @@ const LOST: [u64; 4] = [0, 5, 10, 30];
 const ROUNDS: u64 = 3;
 /// How long a round runs before it is measured, and while it is.
 const WARM_UP: Duration = Duration::from_secs(2);
-const LENGTH: Duration = Duration::from_secs(10);
+const LENGTH: Duration = Duration::from_secs(15);
 const ORDERS: u64 = 100;
-const AT_ONCE: u64 = 100;
+const AT_ONCE: u64 = 50;
 
 #[tokio::main]
 async fn main() {
