@@ -59,7 +59,9 @@ impl Places {
             }
             at += 1;
         }
-        self.array.reserve_exact(BEHIND);
+        if self.array.len() == self.array.capacity() {
+            self.array.reserve_exact(BEHIND);
+        }
         self.array.push(carried);
     }
 
