@@ -48,7 +48,7 @@ pub(super) struct CommonArgs {
     /// Bytes of data per event; id, source, type, time and order key come on top.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=800_000))]
     pub size: u32,
-    /// Events per call, and at most per batch.
+    /// Events per call, unless there is a rate, and at most per batch.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub batch: u16,
     /// Different order keys.
