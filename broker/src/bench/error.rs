@@ -1,12 +1,14 @@
 //! Why a measurement failed.
 
 use std::io;
+use std::time::Duration;
 
 use takt_client::connection::OptionsError;
 use takt_client::producer::BuildError;
-use takt_client::{AdminError, ConnectError, PublishError, SendError};
+use takt_client::{AdminError, ConnectError, ConsumeError, PublishError, SendError};
 use takt_protocol::words::NameError;
 
+use super::reading::ReadingError;
 use crate::init::InitError;
 use crate::node::NodeOpenError;
 
@@ -15,10 +17,14 @@ use crate::node::NodeOpenError;
 pub enum BenchError {
     /// The arguments ask for too much memory.
     #[error(
-        "--producers x --window x --batch x (--size + 512) is {bytes} bytes; at most {max} may be \
-         in flight"
+        "{producers} producers with {window} calls of --batch x (--size + 512) bytes are {bytes} \
+         bytes in flight; at most {max} may be"
     )]
     TooMuchInFlight {
+        /// Producers.
+        producers: u16,
+        /// Calls of each.
+        window: u16,
         /// What the arguments come to.
         bytes: u64,
         /// The limit, inclusive.
@@ -80,10 +86,36 @@ pub enum BenchError {
         /// What the topic's end offsets have grown by.
         stored: u64,
     },
+    /// A consumer cannot be made.
+    #[error(transparent)]
+    BuildConsumer(#[from] takt_client::consumer::BuildError),
+    /// A consumer ended.
+    #[error(transparent)]
+    Consume(#[from] ConsumeError),
+    /// A consumer got something else than was published.
+    #[error(transparent)]
+    Reading(#[from] ReadingError),
+    /// A consumer gets nothing more.
+    #[error("{read} of {records} events were delivered, and then nothing within {limit:?}")]
+    Stalled {
+        /// What it has read.
+        read: u64,
+        /// What there is to be read.
+        records: u64,
+        /// How long it has waited for more.
+        limit: Duration,
+    },
     /// Something about this machine could not be read.
     #[error("cannot read processor times: {0}")]
     Cpu(io::Error),
     /// The result could not be printed.
     #[error("cannot print the result: {0}")]
     Print(io::Error),
+}
+
+impl BenchError {
+    /// Whether it was asked for in a way that makes no sense.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::TooMuchInFlight { .. })
+    }
 }

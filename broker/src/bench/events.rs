@@ -30,6 +30,12 @@ impl EventMaker {
         (0..count).map(|_| self.event(data.split_to(self.size))).collect()
     }
 
+    /// The next event.
+    pub fn one(&mut self) -> Event {
+        let data = self.data(self.size);
+        self.event(data)
+    }
+
     fn event(&mut self, data: Bytes) -> Event {
         self.next += 1;
         let order = self.random.next() % u64::from(self.orders);

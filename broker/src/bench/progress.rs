@@ -12,20 +12,22 @@ use crate::cli::output::count;
 /// How often it changes. What is done before the first time shows nothing.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows how far `acknowledged` is on the way to `records`, until it is dropped.
+/// Shows how many events are `done`, of how many where that is known, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Progress(JoinHandle<()>);
 
 impl Progress {
-    pub fn start(acknowledged: Arc<AtomicU64>, records: u64) -> Self {
+    /// `what` was done, in one word.
+    pub fn start(what: &'static str, done: &Arc<AtomicU64>, records: Option<u64>) -> Self {
+        let done = Arc::clone(done);
         Self(tokio::spawn(async move {
             let mut tick = tokio::time::interval(EVERY);
             tick.tick().await;
             let mut before = 0;
             loop {
                 tick.tick().await;
-                let now = acknowledged.load(Ordering::Relaxed);
-                show(&line(now, records, now - before));
+                let now = done.load(Ordering::Relaxed);
+                show(&line(what, now, records, now - before));
                 before = now;
             }
         }))
@@ -41,13 +43,9 @@ impl Drop for Progress {
     }
 }
 
-fn line(acknowledged: u64, records: u64, in_the_last_second: u64) -> String {
-    format!(
-        "{} of {} events acknowledged, {} in the last second",
-        count(acknowledged),
-        count(records),
-        count(in_the_last_second)
-    )
+fn line(what: &str, done: u64, records: Option<u64>, in_the_last_second: u64) -> String {
+    let of = records.map_or(String::new(), |records| format!(" of {}", count(records)));
+    format!("{}{of} events {what}, {} in the last second", count(done), count(in_the_last_second))
 }
 
 /// On a terminal the line is replaced; in a file each stands for itself.

@@ -1,7 +1,7 @@
 //! The node that is measured: a process of its own, or one within this process.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
@@ -11,12 +11,15 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{BenchError, TransportKind, cpu};
+use super::args::{CommonArgs, TransportKind};
+use super::{BenchError, cpu};
 use crate::init::{self, InitOptions};
 use crate::node::{Node, NodeOptions};
 
 /// The plant whose node is measured.
 const PLANT: &str = "bench";
+/// Room in the ledger beside the events of the measurement, for those of earlier ones.
+const KEYS_MIN: u64 = 10_000_000;
 /// How long a node may take to serve, with a data directory that may hold earlier measurements.
 const READY: Duration = Duration::from_mins(5);
 /// How long it may take to stop cleanly.
@@ -36,18 +39,16 @@ enum Place {
 }
 
 impl Target {
-    /// Starts a node that can hold `keys_max` dedup keys, with its data below `dir`.
-    pub async fn start(
-        transport: TransportKind,
-        dir: Option<&Path>,
-        keys_max: u64,
-    ) -> Result<Self, BenchError> {
+    /// Starts a node with room for the dedup keys of `records` events.
+    pub async fn start(args: &CommonArgs, records: u64) -> Result<Self, BenchError> {
+        let keys_max = records.saturating_mul(2).max(KEYS_MIN);
+        let dir = args.dir.as_deref();
         let temporary = match dir {
             Some(_) => None,
             None => Some(temporary().map_err(BenchError::Directory)?),
         };
         let dir = dir.or(temporary.as_ref().map(TempDir::path)).expect("one of the two").to_owned();
-        let (client, place) = match transport {
+        let (client, place) = match args.transport {
             TransportKind::Embedded => {
                 let mut options = NodeOptions::embedded(PLANT, &dir.join("data"))?;
                 options.keys_max = usize::try_from(keys_max).unwrap_or(usize::MAX);
@@ -83,6 +84,17 @@ impl Target {
             Place::There(child) => stop(*child).await,
         }
     }
+}
+
+/// Ends the node, whatever came of the measurement. That a measurement failed is said rather than that
+/// its node did not stop.
+pub(super) async fn finish<T>(
+    target: Target,
+    measured: Result<T, BenchError>,
+) -> Result<T, BenchError> {
+    let stopped = target.stop().await;
+    let measured = measured?;
+    stopped.map(|()| measured)
 }
 
 fn temporary() -> std::io::Result<TempDir> {

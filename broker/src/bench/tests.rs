@@ -1,9 +1,17 @@
 //! Tests of what a measurement is made of, without a node.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
 use clap::Parser;
 
+use super::args::{Switch, TransportKind};
 use super::events::EventMaker;
-use super::report::{Latencies, Report};
+use super::plan::Pace;
+use super::report::{ConsumeReport, Latencies, PublishReport, Report};
+use super::target::Target;
+use super::topic::Topic;
 use super::*;
 use crate::cli::output::Style;
 
@@ -13,28 +21,120 @@ struct Cli {
     args: BenchArgs,
 }
 
-fn parse(line: &str) -> Result<PublishArgs, clap::Error> {
-    Cli::try_parse_from(line.split(' ')).map(|cli| match cli.args.kind {
+fn parse(line: &str) -> Result<Kind, clap::Error> {
+    Cli::try_parse_from(line.split(' ')).map(|cli| cli.args.kind)
+}
+
+fn publish_args(line: &str) -> PublishArgs {
+    match parse(&format!("bench publish {line}")).unwrap() {
         Kind::Publish(args) => args,
-    })
+        Kind::Consume(_) => unreachable!("it says publish"),
+    }
+}
+
+fn consume_args(line: &str) -> ConsumeArgs {
+    match parse(&format!("bench consume {line}")).unwrap() {
+        Kind::Consume(args) => args,
+        Kind::Publish(_) => unreachable!("it says consume"),
+    }
 }
 
 #[test]
 fn the_defaults_are_the_first_mark() {
-    let args = parse("bench publish").unwrap();
-    assert_eq!((args.records, args.size, args.producers), (1_000_000, 256, 4));
-    assert_eq!((args.batch, args.orders, args.dedup), (1_000, 100_000, Switch::On));
-    assert_eq!(args.transport, TransportKind::Quic);
-    assert!(args.check().is_ok());
+    let args = publish_args("--seed 1");
+    let common = &args.common;
+    assert_eq!((common.records, common.size, args.producers), (1_000_000, 256, 4));
+    assert_eq!((common.batch, common.orders, args.dedup), (1_000, 100_000, Switch::On));
+    assert_eq!(common.transport, TransportKind::Quic);
+    assert_eq!(args.plan().pace, Pace::Closed { records: 1_000_000 });
+    assert!(args.plan().check().is_ok());
+    let consume = consume_args("--seed 1");
+    assert_eq!(consume.consumers, 1);
+    assert_eq!(format!("{:?}", consume.fill()), format!("{:?}", args.plan()));
 }
 
 #[test]
 fn arguments_out_of_bounds_are_refused() {
-    for line in ["--records 0", "--batch 5000", "--producers 0", "--window 65", "--transport tcp"] {
+    let both = ["--records 0", "--batch 5000", "--transport tcp", "--orders 0", "--size 800001"];
+    let publish = ["--producers 0", "--window 65", "--rate 0", "--rate 10000001", "--seconds 0"];
+    let consume = ["--consumers 0", "--consumers 257", "--rate 1", "--seconds 1"];
+    for line in both.iter().chain(&publish) {
         assert!(parse(&format!("bench publish {line}")).is_err(), "{line}");
     }
-    let args = parse("bench publish --producers 256 --window 64 --batch 4096").unwrap();
-    assert!(matches!(args.check(), Err(BenchError::TooMuchInFlight { .. })));
+    for line in both.iter().chain(&consume) {
+        assert!(parse(&format!("bench consume {line}")).is_err(), "{line}");
+    }
+    assert!(parse("bench publish --records 5 --seconds 5").is_err());
+    let publish = publish_args("--producers 256 --window 64 --batch 4096");
+    let consume = consume_args("--batch 4096 --size 800000");
+    for plan in [publish.plan(), consume.fill()] {
+        let error = plan.check().unwrap_err();
+        assert!(matches!(error, BenchError::TooMuchInFlight { .. }) && error.is_usage());
+    }
+}
+
+#[test]
+fn time_and_rate_say_how_many_events_there_are() {
+    let pace = |line| publish_args(line).plan().pace;
+    let open = |records, per_s| Pace::Open { records, per_s };
+    assert_eq!(pace("--rate 500 --records 70"), open(70, 500));
+    assert_eq!(pace("--rate 500 --seconds 3"), open(1_500, 500));
+    assert_eq!(pace("--seconds 3"), Pace::ClosedFor(Duration::from_secs(3)));
+    assert_eq!(pace("--seconds 3").records(), None);
+    assert!(pace("--seconds 3").records_max() >= 6_000_000);
+}
+
+/// Publishes by the arguments to an embedded node of their own, from `ago` before now on; gives the
+/// start, too.
+async fn publish(line: &str, ago: Duration) -> (tally::Tally, Instant) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = publish_args(&format!("--transport embedded --batch 50 {line}"));
+    args.common.dir = Some(dir.path().to_owned());
+    let target = Target::start(&args.common, 1_000).await.unwrap();
+    let topic = Topic::open(&target.client, "bench".to_owned(), true).await.unwrap();
+    let loads = args.plan().prepare(&target.client, topic.name()).await.unwrap();
+    let acknowledged = Arc::<AtomicU64>::default();
+    let start = Instant::now().checked_sub(ago).unwrap();
+    let tally = load::run(loads, start, &acknowledged).await.unwrap();
+    let records = args.plan().pace.records();
+    topic.check(&target.client, tally.appended, records).await.unwrap();
+    target.stop().await.unwrap();
+    assert_eq!(acknowledged.load(Ordering::Relaxed), tally.appended);
+    (tally, start)
+}
+
+#[tokio::test]
+async fn a_closed_loop_measures_calls() {
+    let (tally, _) = publish("--records 330 --producers 3", Duration::ZERO).await;
+    assert_eq!((tally.appended, tally.latencies.len()), (330, 9));
+    assert_eq!(tally.late_max, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_closed_loop_ends_when_its_time_is_up() {
+    let (tally, _) = publish("--seconds 1", Duration::from_secs(2)).await;
+    assert_eq!(tally.appended, 0);
+}
+
+#[tokio::test]
+async fn an_open_loop_sends_nothing_before_it_is_due() {
+    let line = "--records 100 --rate 250 --producers 3";
+    let (tally, start) = publish(line, Duration::ZERO).await;
+    assert_eq!((tally.appended, tally.latencies.len()), (100, 100));
+    assert!(tally.finished - start >= Duration::from_millis(99 * 4));
+}
+
+/// The schedule began ten seconds ago and lasts for a tenth: all of its events are that late, and a
+/// loop that measured from its calls would not say so.
+#[tokio::test]
+async fn times_count_from_when_events_were_due() {
+    let late = Duration::from_secs(10);
+    let (tally, _) = publish("--records 100 --rate 1000 --producers 2", late).await;
+    let (late_us, schedule_us) = (10_000_000, 100_000);
+    assert!(tally.latencies.max() >= late_us, "{}", tally.latencies.max());
+    // To three digits.
+    assert!(tally.latencies.min() >= late_us - schedule_us - 10_000, "{}", tally.latencies.min());
+    assert!(tally.late_max >= late, "{:?}", tally.late_max);
 }
 
 #[test]
@@ -58,11 +158,20 @@ fn events_are_the_same_for_a_seed_and_none_repeats_another() {
     assert_eq!(orders.len(), 10);
 }
 
+fn texts(report: &impl Report) -> (String, serde_json::Value) {
+    let text = |json| {
+        let mut out = Vec::new();
+        report.write(&mut out, json, Style::PLAIN).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    (text(false), serde_json::from_str(&text(true)).unwrap())
+}
+
 #[test]
-fn a_report_is_a_table_or_json() {
-    let mut latencies = load::latencies();
+fn what_was_published_is_a_table_or_json() {
+    let mut latencies = tally::latencies();
     (1..=1_000).for_each(|ms| latencies.record(ms * 1_000).unwrap());
-    let report = Report {
+    let mut report = PublishReport {
         transport: "quic",
         records: 1_000_000,
         data_bytes_per_record: 256,
@@ -71,25 +180,48 @@ fn a_report_is_a_table_or_json() {
         window: 8,
         orders: 100_000,
         dedup: true,
+        rate_per_s: None,
         seconds: 2.5,
         records_per_s: 400_000.0,
         bytes_per_s: 102_400_000.0,
         receipts: Latencies::new(&latencies),
+        late_max_us: None,
         syncs: 500,
         records_per_sync: 2_000.0,
         disk_bytes_written: 350 << 20,
         client_cpu_s: 1.25,
         broker_cpu_s: None,
     };
-    let text = |json| {
-        let mut out = Vec::new();
-        report.write(&mut out, json, Style::PLAIN).unwrap();
-        String::from_utf8(out).unwrap()
-    };
-    assert!(text(false).contains("400,000"), "{}", text(false));
-    let json: serde_json::Value = serde_json::from_str(&text(true)).unwrap();
+    let (table, json) = texts(&report);
+    assert!(table.contains("400,000") && !table.contains("late"), "{table}");
     assert_eq!(json["receipts"]["calls"], 1_000);
     assert_eq!(json["syncs"], 500);
+    assert!(json["rate_per_s"].is_null() && json["late_max_us"].is_null());
     let p99 = json["receipts"]["p99_us"].as_u64().unwrap();
     assert!((989_000..=991_000).contains(&p99), "{p99}");
+
+    (report.rate_per_s, report.late_max_us) = (Some(450_000), Some(1_234));
+    let (table, json) = texts(&report);
+    assert!(table.contains("450,000") && table.contains("1.234 ms"), "{table}");
+    assert_eq!((&json["rate_per_s"], &json["late_max_us"]), (&450_000.into(), &1_234.into()));
+}
+
+#[test]
+fn what_was_read_is_a_table_or_json() {
+    let (table, json) = texts(&ConsumeReport {
+        transport: "quic",
+        records: 1_000_000,
+        data_bytes_per_record: 256,
+        consumers: 2,
+        batch: 1_000,
+        orders: 100_000,
+        page_cache: "warm",
+        seconds: 2.0,
+        records_per_s: 1_000_000.0,
+        bytes_per_s: 256_000_000.0,
+        client_cpu_s: 1.25,
+        broker_cpu_s: Some(0.5),
+    });
+    assert!(table.contains("244.1 MiB") && table.contains("0.50 s"), "{table}");
+    assert_eq!((&json["consumers"], &json["page_cache"]), (&2.into(), &"warm".into()));
 }

@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench;
 pub use outcome::{Failure, Outcome};
 use output::Output;
 
@@ -77,7 +78,7 @@ enum Command {
     Demo(crate::demo::DemoArgs),
     /// Measure a node on this machine.
     #[command(after_help = EXIT_CODES)]
-    Bench(crate::bench::BenchArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// What needs a node to talk to.
@@ -131,7 +132,13 @@ async fn run(common: Common, command: Command) -> ExitCode {
         Command::Verify(args) => verify::run(&args, output),
         Command::Demo(args) => return crate::demo::run(args).await,
         Command::Bench(args) => {
-            crate::bench::run(args, output).await.map(|()| Outcome::Done).map_err(Failure::from)
+            bench::run(args, output).await.map(|()| Outcome::Done).map_err(|error| {
+                if error.is_usage() {
+                    Failure::usage(error.to_string())
+                } else {
+                    Failure::from(error)
+                }
+            })
         }
     })
 }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const TAKT: &str = env!("CARGO_BIN_EXE_takt");
+pub const TAKT: &str = env!("CARGO_BIN_EXE_takt");
 
 /// The order of a plant's import: what README.md beside the log calls a dedup key.
 pub const FIVE_COLUMNS: &str = "Case ID,Activity,Resource,Start Timestamp,Complete Timestamp";
