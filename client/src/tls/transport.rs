@@ -17,8 +17,8 @@ const KEEP_ALIVE_LINK: Duration = Duration::from_secs(10);
 const MTU_BYTES_MIN: u16 = 1_200;
 /// The largest datagram that is tried: it fits Ethernet with room for a tunnel.
 const MTU_BYTES_MAX: u16 = 1_452;
-/// The same where both ends are on one machine, since each datagram costs what 4 KiB of encryption
-/// cost. Ten of them, which are sent at once, must fit the longest one of UDP.
+/// The same where both ends are on one machine: a datagram costs much, however short it is. Ten of
+/// them, which are sent at once, must fit the longest one of UDP.
 pub(super) const MTU_BYTES_LOOPBACK: u16 = 6_400;
 
 const MIB: u32 = 1 << 20;
