@@ -23,7 +23,7 @@ impl Backoff {
     }
 
     /// The pauses begin anew.
-    pub fn reset(&mut self) {
+    fn reset(&mut self) {
         self.next = BACKOFF_MIN;
     }
 
