@@ -1,10 +1,13 @@
 //! What a data directory holds. Everything borrows from its files; times are microseconds since
 //! 1970, positions bytes of the journal.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{
-    manifest::Manifest,
+    manifest::{Holder, Manifest},
     verdict::{Place, Verdict},
 };
 
@@ -37,6 +40,8 @@ pub struct Contents<'a> {
     pub files: Vec<File<'a>>,
     /// Sealed files, runs and side files.
     pub manifest: Manifest,
+    /// All that the files there ever named, whether it is gone or not.
+    pub(crate) holders: BTreeSet<Holder>,
 }
 
 impl<'a> Contents<'a> {

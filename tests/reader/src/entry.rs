@@ -5,7 +5,7 @@ use crate::{
     commit::RawEntry,
     contents::Edge,
     input::{Input, Why, ensure},
-    manifest::{SealedFile, SideFile},
+    manifest::{Run, SealedFile, SideFile},
     receipt::Receipt,
 };
 
@@ -24,6 +24,7 @@ pub(crate) enum Entry<'a> {
     FileDropped { start: u64 },
     ConflictsKept(SideFile),
     MirrorStarted { slot: u32, start: Edge },
+    KeysMerged(Run),
 }
 
 /// The settings of a topic.
@@ -118,6 +119,7 @@ impl<'a> Entry<'a> {
                 let (batch, offset, chain) = (input.varint()?, input.varint()?, input.array()?);
                 Self::MirrorStarted { slot, start: Edge { offset, batch, chain, bytes: 0 } }
             }
+            15 => Self::KeysMerged(Run::read_merged(&mut input)?),
             _ => return Err(Why("its kind is not known")),
         };
         input.end()?;

@@ -10,6 +10,7 @@ use crate::{
     error::ReadError,
     input::{Input, Why, ensure, wide},
     journal::{Commit, Journal, JournalFile},
+    manifest::Holder,
     payload::Digester,
     record,
     state::State,
@@ -22,6 +23,8 @@ pub(crate) struct Fold<'a> {
     /// By slot.
     logs: Vec<Log<'a>>,
     digester: Digester,
+    /// What was ever named.
+    holders: BTreeSet<Holder>,
 }
 
 /// The batches of a partition that were read.
@@ -40,7 +43,8 @@ impl<'a> Fold<'a> {
     pub(crate) fn of(journal: &Journal<'a>) -> Result<Self, ReadError> {
         let oldest = journal.files.first().ok_or(ReadError::NoJournal)?;
         let state = oldest.snapshot()?;
-        let mut fold = Self { state, logs: Vec::new(), digester: Digester::new() };
+        let holders = state.manifest.holders().collect();
+        let mut fold = Self { state, logs: Vec::new(), digester: Digester::new(), holders };
         fold.grow();
         let mut linked = None;
         for file in &journal.files {
@@ -66,6 +70,7 @@ impl<'a> Fold<'a> {
         };
         let bad = |why: Why| ReadError::Snapshot { file: file.name.to_owned(), why: why.0 };
         check.map_err(bad)?;
+        self.holders.extend(next.manifest.holders());
         self.state = next;
         self.grow();
         Ok(())
@@ -111,6 +116,12 @@ impl<'a> Fold<'a> {
                 Err(why) if Entry::is_batch(&raw) => return Err(bad_batch(&raw, why)),
                 Err(why) => return Err(bad(position, why)),
             };
+            if let Entry::RunAdded(file) = &entry {
+                self.holders.insert(Holder::of_file(file));
+            }
+            if let Entry::KeysMerged(run) = &entry {
+                self.holders.insert(Holder::of_merged(run));
+            }
             if let Entry::MirrorStarted { slot, start } = &entry {
                 let log = log_mut(&mut self.logs, *slot).map_err(|why| bad(position, why))?;
                 *log = Log { first: start.batch, ..Log::default() };
@@ -217,6 +228,7 @@ impl<'a> Fold<'a> {
             cut: journal.tail.cut,
             files: files.collect(),
             manifest,
+            holders: self.holders,
         })
     }
 

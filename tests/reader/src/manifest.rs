@@ -18,6 +18,9 @@ pub struct Manifest {
     pub sides: BTreeMap<u64, SideFile>,
     /// The runs stand up to this position of the journal (exclusive).
     pub runs_upto: u64,
+    /// Runs with the keys of many journal files, by start; they cover all positions up to the end
+    /// of the last one.
+    pub merged: BTreeMap<u64, Run>,
 }
 
 /// A journal file that is written to no more.
@@ -45,13 +48,13 @@ pub struct SlotEnd {
 }
 
 /// A run as the manifest names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run {
-    /// The first position that it covers; where its journal file starts.
+    /// The first position that it covers; where its journal file, or the first of many, starts.
     pub start: u64,
     /// Exclusive.
     pub end: u64,
-    /// Of its journal file.
+    /// Of its journal file; what a merged run's header says too.
     pub incarnation: u32,
     /// Of its header, which covers all of it.
     pub checksum: u128,
@@ -72,6 +75,76 @@ pub struct SideFile {
     pub len_bytes: u64,
     /// Of its header, which covers all of it.
     pub checksum: u128,
+}
+
+/// What holds the keys of a range of the journal, or once did: a sealed file's run, or a merged one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Holder {
+    /// The range's first position.
+    pub(crate) start: u64,
+    /// Exclusive.
+    pub(crate) end: u64,
+    /// The run with its file's name; a file that has nothing for a run has none.
+    pub(crate) run: Option<(String, Run)>,
+}
+
+impl Manifest {
+    /// Names a merged run; what lies within it and is no longer needed beside it leaves.
+    pub(crate) fn merge(&mut self, run: Run) -> Result<(), Why> {
+        let ends = self.files.values().map(|file| file.end);
+        let mut ends = ends.chain(self.merged.values().map(|merged| merged.end));
+        ensure(ends.any(|end| end == run.end), "a merged run does not end where a file does")?;
+        self.merged.retain(|_, merged| merged.start < run.start || run.end < merged.end);
+        let known = self.merged.insert(run.start, run);
+        ensure(known.is_none(), "merged runs overlap")?;
+        let within = |file: &SealedFile| run.start <= file.start && file.start < run.end;
+        let left = |file: &SealedFile| within(file) && file.end <= run.end && file.is_dropped();
+        self.files.retain(|_, file| !left(file));
+        self.check_merged()
+    }
+
+    /// Merged runs cover what they cover without holes, in whole files, and no file stays for its
+    /// run alone there.
+    pub(crate) fn check_merged(&self) -> Result<(), Why> {
+        let mut upto = 0;
+        for run in self.merged.values() {
+            ensure(run.start == upto, "a merged run does not begin where another ends")?;
+            ensure(run.start < run.end, "a merged run covers nothing")?;
+            upto = run.end;
+        }
+        ensure(upto <= self.runs_upto, "a merged run covers what no run covers yet")?;
+        for file in self.files.values() {
+            // One ends where the next one begins.
+            let begins = self.merged.range(file.start + 1..file.end).next().is_some();
+            let cut = begins || (file.start + 1..file.end).contains(&upto);
+            ensure(!cut, "a merged run ends within a file")?;
+            let overtaken = file.start < upto && file.is_dropped();
+            ensure(!overtaken, "a dropped file is kept beside the merged run with its keys")?;
+        }
+        Ok(())
+    }
+
+    /// Whether a merged run has the keys of the file.
+    pub(crate) fn has_merged(&self, file: &SealedFile) -> bool {
+        self.merged.values().any(|run| run.start <= file.start && file.end <= run.end)
+    }
+
+    /// Everything that it names as a holder of keys.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Holder> {
+        let files = self.files.values().map(Holder::of_file);
+        files.chain(self.merged.values().map(Holder::of_merged))
+    }
+}
+
+impl Holder {
+    pub(crate) fn of_file(file: &SealedFile) -> Self {
+        let run = file.run.map(|run| (run.name(), run));
+        Self { start: file.start, end: file.end, run }
+    }
+
+    pub(crate) fn of_merged(run: &Run) -> Self {
+        Self { start: run.start, end: run.end, run: Some((run.merged_name(), *run)) }
+    }
 }
 
 impl SealedFile {
@@ -102,6 +175,19 @@ impl Run {
     /// The file's name.
     pub fn name(&self) -> String {
         name_of("run", self.start, self.incarnation, "run")
+    }
+
+    /// The file's name where it is a merged run.
+    pub fn merged_name(&self) -> String {
+        format!("keys-{:016x}-{:016x}.run", self.start, self.end)
+    }
+
+    /// Reads the words of a merged run.
+    pub(crate) fn read_merged(input: &mut Input<'_>) -> Result<Self, Why> {
+        let run = Self::read(input)?;
+        ensure(run.end <= POSITION_MAX, "a merged run's positions are none")?;
+        ensure(matches!(run.rows, [_, _, 0, 0, 0, 0]), "a merged run has more than keys")?;
+        Ok(run)
     }
 
     fn read(input: &mut Input<'_>) -> Result<Self, Why> {

@@ -2,26 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use crate::{
     contents::{Batch, Contents, Partition, Record},
     error::RunsError,
     input::{Input, Why, ensure, wide},
-    manifest::{Run, SealedFile},
+    manifest::SealedFile,
+    merged::Holders,
+    run_file::RunFile,
     section::{self, SECTIONS},
     sides,
     verdict::Verdict,
 };
 
-const HEADER: usize = 128;
-const CHECKSUM_AT: usize = 112;
-
 /// What was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunReport {
-    /// Runs.
+    /// Runs, merged ones too.
     pub runs: u64,
+    /// Merged runs.
+    pub merged: u64,
     /// Their rows.
     pub rows: u64,
     /// Side files.
@@ -39,9 +38,21 @@ pub(crate) fn check(
         let name = run.name();
         let bytes = named(files, &name)?;
         let kept = (!file.is_dropped()).then(|| places.within(file));
-        let rows = check_run(bytes, contents, run, kept.as_deref());
+        let rows = RunFile::read(bytes, &contents.journal, run)
+            .and_then(|run| check_run(&run, contents, kept.as_deref()));
         report.rows += rows.map_err(|why| why.of_file(&name))?;
         report.runs += 1;
+    }
+    let holders = Holders::of(files, contents);
+    for run in contents.manifest.merged.values() {
+        let name = run.merged_name();
+        let bytes = named(files, &name)?;
+        let rows = RunFile::read(bytes, &contents.journal, run).and_then(|merged| {
+            holders.check(run, &merged).map(|()| section::rows_in(&merged.sections))
+        });
+        report.rows += rows.map_err(|why| why.of_file(&name))?;
+        report.runs += 1;
+        report.merged += 1;
     }
     for side in contents.manifest.sides.values() {
         let name = side.name();
@@ -62,45 +73,20 @@ fn named<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8
 
 /// Returns how many rows the run has. `kept` are the batches of its journal file, if it is there.
 fn check_run(
-    bytes: &[u8],
+    run: &RunFile<'_>,
     contents: &Contents<'_>,
-    run: &Run,
     kept: Option<&[Placed<'_>]>,
 ) -> Result<u64, Why> {
-    let (head, rest) = bytes.split_at_checked(HEADER).ok_or(Why("it is too short"))?;
-    let (fields, checksum) = head.split_at(CHECKSUM_AT);
-    let seal = xxh3_128(fields);
-    ensure(seal.to_le_bytes() == checksum, "the checksum of its header is wrong")?;
-    ensure(seal == run.checksum, "it is not the run that the manifest names")?;
-    let mut input = Input::new(fields);
-    ensure(input.array()? == *b"TAKTRUN\n", "it is no run")?;
-    ensure(input.u16()? == 1 && input.u16()? == 0, "its format version is not known")?;
-    let incarnation = input.u32()?;
-    ensure(input.array()? == contents.journal, "it is of another journal")?;
-    let covers = (input.u64()?, input.u64()?, incarnation);
-    ensure(covers == (run.start, run.end, run.incarnation), "it covers another file")?;
-    for rows in &run.rows {
-        ensure(input.u64()? == *rows, "its rows are not as many as the manifest says")?;
-    }
-    let fences_hash = input.u128()?;
-
-    let (sections, mut fences) = section::split(&mut Input::new(rest), &run.rows)?;
-    ensure(xxh3_128(fences.rest()) == fences_hash, "the checksum of its fences is wrong")?;
-    for (layout, rows) in SECTIONS.iter().zip(sections) {
-        layout.check(rows, &mut fences)?;
-    }
-    fences.end()?;
-    let [ledger, _, extents, orders, conflicts, slots] = sections;
-    let kinds = SECTIONS[0].rows(ledger).all(|row| matches!(row[44..], [0..=3, 0, 0, 0]));
-    ensure(kinds, "a dedup key is of no known kind")?;
+    let [_, _, extents, orders, conflicts, slots] = run.sections;
     if let Some(batches) = kept {
         let there = extent_rows(batches).concat();
         ensure(there == extents, "its extents are not the journal's")?;
         check_orders(orders, batches)?;
+        check_new_orders(run, batches)?;
         check_conflicts(conflicts, batches)?;
         check_slots(slots, batches, contents)?;
     }
-    Ok(section::rows_in(&sections))
+    Ok(section::rows_in(&run.sections))
 }
 
 /// A batch with its partition.
@@ -179,6 +165,25 @@ fn check_orders(rows: &[u8], batches: &[Placed<'_>]) -> Result<(), Why> {
         ordered.filter_map(|record| Some((placed.partition.slot, record.offset?)))
     });
     ensure(there.eq(named), "its orders are not the journal's")
+}
+
+/// As many order keys begin as it says. One that began again may count; so may a mirrored one.
+fn check_new_orders(run: &RunFile<'_>, batches: &[Placed<'_>]) -> Result<(), Why> {
+    let Some(said) = run.new_orders else { return Ok(()) };
+    let mut begun = [BTreeSet::new(), BTreeSet::new()];
+    let [surely, maybe] = &mut begun;
+    for placed in batches {
+        let own = placed.partition.mirror_of.is_none();
+        for record in placed.records().iter().filter(|record| record.order_sequence == Some(1)) {
+            let Some(key) = record.order_key.filter(|_| record.is_visible()) else { continue };
+            maybe.insert((placed.partition.slot, key));
+            if own && !record.restarted {
+                surely.insert((placed.partition.slot, key));
+            }
+        }
+    }
+    let [least, most] = begun.map(|keys| wide(keys.len()));
+    ensure((least..=most).contains(&said), "its new orders are not the journal's")
 }
 
 fn check_conflicts(rows: &[u8], batches: &[Placed<'_>]) -> Result<(), Why> {

@@ -4,8 +4,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::input::{Input, Why, ensure, wide};
 
-/// A block is as many rows as fit.
-const BLOCK_MAX: u64 = 64 << 10;
+/// A block is as many rows as fit: this many bytes in the sections with keys from version 2 on, ...
+const KEYS_BLOCK: u64 = 4 << 10;
+/// ... and this many in all others.
+const BLOCK: u64 = 64 << 10;
+/// Length of a block's checksum in its fence.
+const CHECKSUM: u64 = 8;
 
 /// What the rows of a section are.
 #[derive(Debug, Clone, Copy)]
@@ -16,22 +20,24 @@ pub(crate) struct Layout {
     key: &'static [u64],
     /// Where the key begins in the row.
     key_at: &'static [u64],
+    /// Of a block at most, in bytes, from version 2 on.
+    block: u64,
 }
 
 /// The sections of a run, in their order.
 pub(crate) const SECTIONS: [Layout; 6] = [
     // Ledger entries: hash, digest, ...
-    Layout { width: 48, key: &[16, 8], key_at: &[0, 16] },
+    Layout { width: 48, key: &[16, 8], key_at: &[0, 16], block: KEYS_BLOCK },
     // Order heads: hash, ...
-    Layout { width: 32, key: &[16], key_at: &[0] },
+    Layout { width: 32, key: &[16], key_at: &[0], block: KEYS_BLOCK },
     // Extents: slot, length, batch number, ...
-    Layout { width: 48, key: &[4, 8], key_at: &[0, 8] },
+    Layout { width: 48, key: &[4, 8], key_at: &[0, 8], block: BLOCK },
     // Orders: hash, slot, offset.
-    Layout { width: 28, key: &[16, 4, 8], key_at: &[0, 16, 20] },
+    Layout { width: 28, key: &[16, 4, 8], key_at: &[0, 16, 20], block: BLOCK },
     // Listed conflicts: slot, batch number, index.
-    Layout { width: 14, key: &[4, 8, 2], key_at: &[0, 4, 12] },
+    Layout { width: 14, key: &[4, 8, 2], key_at: &[0, 4, 12], block: BLOCK },
     // Slots: slot, ...
-    Layout { width: 72, key: &[4], key_at: &[0] },
+    Layout { width: 72, key: &[4], key_at: &[0], block: BLOCK },
 ];
 
 impl Layout {
@@ -40,10 +46,25 @@ impl Layout {
         rows.checked_mul(self.width).ok_or(Why("its rows are more than a file holds"))
     }
 
+    /// Rows of a full block.
+    const fn per_block(&self, version: u16) -> u64 {
+        (if version == 1 { BLOCK } else { self.block }) / self.width
+    }
+
+    /// The length of a section's fences in bytes.
+    fn fences_len(&self, rows: u64, version: u16) -> Option<u64> {
+        rows.div_ceil(self.per_block(version)).checked_mul(self.width + CHECKSUM)
+    }
+
     /// Takes the fences of a section, and checks its rows against them.
-    pub(crate) fn check(&self, rows: &[u8], fences: &mut Input<'_>) -> Result<(), Why> {
-        let per_block = usize::try_from(BLOCK_MAX / self.width * self.width).unwrap_or(1);
-        for block in rows.chunks(per_block) {
+    pub(crate) fn check(
+        &self,
+        rows: &[u8],
+        version: u16,
+        fences: &mut Input<'_>,
+    ) -> Result<(), Why> {
+        let block_len = usize::try_from(self.per_block(version) * self.width).unwrap_or(1);
+        for block in rows.chunks(block_len) {
             let first = fences.take(self.width)?;
             ensure(block.starts_with(first), "a fence is not its block's first row")?;
             ensure(fences.u64()? == xxh3_64(block), "the checksum of a block is wrong")?;
@@ -78,16 +99,20 @@ impl Layout {
     }
 }
 
-/// Splits a run's bytes behind the header into sections and fences.
-pub(crate) fn split<'a>(
-    input: &mut Input<'a>,
-    rows: &[u64; 6],
-) -> Result<([&'a [u8]; 6], Input<'a>), Why> {
+/// Takes the sections of a run.
+pub(crate) fn take<'a>(input: &mut Input<'a>, rows: &[u64; 6]) -> Result<[&'a [u8]; 6], Why> {
     let mut sections: [&[u8]; 6] = [&[]; 6];
     for ((section, layout), rows) in sections.iter_mut().zip(&SECTIONS).zip(rows) {
         *section = input.take(layout.rows_len(*rows)?)?;
     }
-    Ok((sections, *input))
+    Ok(sections)
+}
+
+/// The length of all fences in bytes.
+pub(crate) fn fences_len(rows: &[u64; 6], version: u16) -> Result<u64, Why> {
+    let lens = SECTIONS.iter().zip(rows).map(|(layout, rows)| layout.fences_len(*rows, version));
+    let sum = lens.into_iter().try_fold(0_u64, |sum, len| sum.checked_add(len?));
+    sum.ok_or(Why("its fences are more than a file holds"))
 }
 
 /// How many rows there are in all.

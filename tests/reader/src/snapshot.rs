@@ -6,7 +6,7 @@ use crate::{
     contents::{Edge, OpenConflict, Producer, ProducerKey},
     entry::Settings,
     input::{Input, Why, ensure},
-    manifest::{Manifest, SealedFile, SideFile},
+    manifest::{Manifest, Run, SealedFile, SideFile},
     receipt::Receipt,
     state::{KnownProducer, SlotCursor, State, Topic},
     verdict::Place,
@@ -15,7 +15,8 @@ use crate::{
 /// Reads a snapshot.
 pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
     let input = &mut Input::new(bytes);
-    ensure(input.u8()? == 1, "its version is not known")?;
+    let version = input.u8()?;
+    ensure(matches!(version, 1 | 2), "its version is not known")?;
     let (node, secret, append_time) = (input.text()?, input.array()?, input.signed()?);
     let mut state = State {
         node,
@@ -65,6 +66,15 @@ pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
         let side = SideFile::read(input)?;
         state.manifest.sides.insert(side.start, side);
     }
+    let merged = if version == 1 { 0 } else { input.varint()? };
+    for _ in 0..merged {
+        let run = Run::read_merged(input)?;
+        let last = state.manifest.merged.last_key_value();
+        let behind = last.is_none_or(|(before, _)| *before < run.start);
+        ensure(behind, "its merged runs are not sorted")?;
+        state.manifest.merged.insert(run.start, run);
+    }
+    state.manifest.check_merged()?;
     input.end()?;
     Ok(state)
 }

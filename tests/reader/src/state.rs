@@ -124,6 +124,7 @@ impl<'a> State<'a> {
             }
             Entry::FileDropped { start } => self.drop_file(start)?,
             Entry::ConflictsKept(side) => self.keep_conflicts(side)?,
+            Entry::KeysMerged(run) => self.manifest.merge(run)?,
             Entry::MirrorStarted { slot, start } => {
                 let slot = self.slot_mut(slot)?;
                 let empty = slot.topic.mirror_of.is_some() && slot.end.batch == 0;
@@ -263,10 +264,12 @@ impl<'a> State<'a> {
 
     fn drop_file(&mut self, start: u64) -> Result<(), Why> {
         let unknown = Why("a file is dropped that is not there");
-        let file = self.manifest.files.get_mut(&start).ok_or(unknown)?;
+        let file = self.manifest.files.get(&start).ok_or(unknown)?;
         ensure(!file.is_dropped(), unknown.0)?;
+        let leaves = file.run.is_none() || self.manifest.has_merged(file);
+        let file = self.manifest.files.get_mut(&start).ok_or(unknown)?;
         let ends = std::mem::take(&mut file.slots);
-        if file.run.is_none() {
+        if leaves {
             self.manifest.files.remove(&start);
         }
         for end in ends {
