@@ -56,8 +56,10 @@ pub fn read(files: &BTreeMap<String, Vec<u8>>) -> Result<Contents<'_>, ReadError
     fold::Fold::of(&journal)?.finish(&journal)
 }
 
-/// Checks the runs and side files that the manifest of `contents` names, which [`read`] made of the
-/// same `files`: that they are there and whole, and say what the journal says where it is kept.
+/// Checks the runs, merged runs and side files that the manifest of `contents` names, which [`read`]
+/// made of the same `files`: that they are there and whole, and say what the journal says where it
+/// is kept. A merged run must hold what the runs in its range hold that are still there, whether the
+/// manifest names them or did so before.
 ///
 /// # Errors
 /// [`RunsError`] with the first file that is missing or wrong.

@@ -7,17 +7,27 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{ReadError, journal::Journal, read};
 
+mod build;
+mod filters;
+mod merged;
+mod runs;
+
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// The committed directory.
-fn golden() -> Files {
+fn directory() -> Files {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data-v1");
     let files = std::fs::read_dir(directory).unwrap().map(|file| {
         let file = file.unwrap();
         let name = file.file_name().into_string().unwrap();
         (name, std::fs::read(file.path()).unwrap())
     });
-    files.filter(|(name, _)| name.starts_with("journal-")).collect()
+    files.collect()
+}
+
+/// Its journal.
+fn golden() -> Files {
+    directory().into_iter().filter(|(name, _)| name.starts_with("journal-")).collect()
 }
 
 /// Numbers that look random (Marsaglia's xorshift64).
