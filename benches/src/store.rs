@@ -96,6 +96,7 @@ impl Feed {
             node: NodeName::new("bench").expect("a name"),
             journal: JournalOptions::default(),
             keys_max: 100_000_000,
+            heads_recent: 1 << 20,
             retention_bytes: 256 << 20,
             retention_age: None,
         }

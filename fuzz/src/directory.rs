@@ -46,6 +46,7 @@ pub fn options() -> StoreOptions {
             reserve_chunk_bytes: 16 << 10,
         },
         keys_max: 10_000,
+        heads_recent: 40,
         retention_bytes: 96 << 10,
         retention_age: None,
     }

@@ -82,6 +82,8 @@ codes! {
     LedgerFull = 34, false, "the dedup ledger is full; raise ledger.keys_max and restart the node";
     /// More batches or bytes in flight than allowed.
     TooManyInFlight = 35, false, "more batches are in flight than allowed";
+    /// What decides a batch cannot be read from the disk.
+    Unreadable = 36, true, "a part of the dedup ledger cannot be read from the node's disk; its log says which";
     /// Origin and mirror do not hold the same batches.
     Diverged = 40, false, "origin and mirror do not hold the same batches; nothing is overwritten";
     /// A second link of the same node.

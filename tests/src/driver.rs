@@ -49,6 +49,7 @@ pub fn options(node: &str) -> StoreOptions {
             reserve_chunk_bytes: 48 << 10,
         },
         keys_max: 100_000,
+        heads_recent: 40,
         retention_bytes: 0,
         retention_age: None,
     }

@@ -17,6 +17,9 @@ use super::{Inner, NetworkOptions, Node, NodeCounters, NodeOptions, listener, se
 use crate::clock::wall_now;
 use crate::writer::{self, Ticket};
 
+/// Heads of orders in each of two generations in memory: some 140 MiB each.
+const HEADS_RECENT: usize = 3 << 20;
+
 /// How often a directory is tried that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
@@ -185,6 +188,7 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         node: options.name.clone(),
         journal: options.journal.clone(),
         keys_max: options.keys_max,
+        heads_recent: HEADS_RECENT,
         retention_bytes: options.retention_bytes,
         retention_age: options.retention_age,
     };

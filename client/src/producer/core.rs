@@ -138,7 +138,7 @@ impl Core {
                 }
                 ProducerEvent::Stalled(refusal) => {
                     // Said once; it is asked again until the node takes something.
-                    if refusal.code == ErrorCode::Full && !self.stalled {
+                    if refusal.code != ErrorCode::Gap && !self.stalled {
                         self.stalled = true;
                         tracing::warn!(%refusal, "the producer waits and sends again");
                     }

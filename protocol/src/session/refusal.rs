@@ -17,7 +17,7 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// What happened here, in words.
     pub detail: String,
-    /// For [`ErrorCode::Full`] and [`ErrorCode::Gap`]: the sequence from which to send again.
+    /// Where [`Refusal::is_resend`]: the sequence from which to send again.
     pub expected: Option<Sequence>,
 }
 
@@ -34,7 +34,7 @@ impl Refusal {
 
     /// Whether a producer's session goes on behind it on the same stream.
     pub fn is_resend(&self) -> bool {
-        matches!(self.code, ErrorCode::Full | ErrorCode::Gap)
+        matches!(self.code, ErrorCode::Full | ErrorCode::Gap | ErrorCode::Unreadable)
     }
 
     pub(super) fn into_error(self, batch: Option<Sequence>) -> proto::Error {

@@ -170,6 +170,7 @@ fn seal(disk: &SimDisk, file: &LiveFile) -> RunReader {
         incarnation: Incarnation::FIRST,
         ledger: Vec::new(),
         heads: Vec::new(),
+        new_orders: 0,
         extents: file.extents().copied().collect(),
         chains: file.chains().collect(),
         orders: file.orders().iter().copied().collect(),

@@ -12,7 +12,7 @@ use takt_protocol::words::{
 
 use super::{BATCH_AT, Entry, SealedFile, SideFile, TopicSettings};
 use crate::journal::Position;
-use crate::runs::Slot;
+use crate::runs::{RunInfo, Slot};
 
 pub(super) const TOPIC_CREATED: u8 = 1;
 pub(super) const MIRROR_BEGUN: u8 = 2;
@@ -27,6 +27,7 @@ pub(super) const RUN_ADDED: u8 = 10;
 pub(super) const FILE_DROPPED: u8 = 11;
 pub(super) const CONFLICTS_KEPT: u8 = 13;
 pub(super) const MIRROR_STARTED: u8 = 14;
+pub(super) const KEYS_MERGED: u8 = 15;
 
 /// Why bytes are no entry, although the commit around them verifies: they are of a newer version,
 /// or this program has a bug.
@@ -103,6 +104,7 @@ impl Entry {
             Self::RunAdded { file } => file.encode(out),
             Self::FileDropped { start } => varint::put(out, start.get()),
             Self::ConflictsKept { side } => side.encode(out),
+            Self::KeysMerged { run } => run.encode(out),
             Self::MirrorStarted { slot, batch, offset, chain } => {
                 varint::put(out, u64::from(slot.get()));
                 varint::put(out, batch.get());
@@ -126,13 +128,14 @@ impl Entry {
             | Self::RunAdded { .. }
             | Self::FileDropped { .. }
             | Self::ConflictsKept { .. }
+            | Self::KeysMerged { .. }
             | Self::MirrorStarted { .. } => None,
         }
     }
 
     /// Whether entries of the kind change the manifest.
     pub(crate) fn is_of_manifest(kind: u8) -> bool {
-        matches!(kind, RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT)
+        matches!(kind, RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT | KEYS_MERGED)
     }
 
     /// Reads an entry whose commit verifies.
@@ -190,6 +193,7 @@ impl Entry {
             RUN_ADDED => Self::RunAdded { file: SealedFile::decode(cursor)? },
             FILE_DROPPED => Self::FileDropped { start: Position::new(cursor.varint()?) },
             CONFLICTS_KEPT => Self::ConflictsKept { side: SideFile::decode(cursor)? },
+            KEYS_MERGED => Self::KeysMerged { run: RunInfo::decode(cursor)? },
             MIRROR_STARTED => Self::MirrorStarted {
                 slot: get_slot(cursor)?,
                 batch: BatchNumber::new(cursor.varint()?),

@@ -19,6 +19,7 @@
 //! 12 reserved: the clock was confirmed by an operator or the upstream
 //! 13 ConflictsKept     see `manifest`
 //! 14 MirrorStarted     slot, batch, offset, chain (16 bytes)
+//! 15 KeysMerged        the run's info, see `manifest`
 //! ```
 //! Names are text behind their length; numbers are varints unless a width is given, and
 //! little-endian where one is.
@@ -34,7 +35,7 @@ use takt_protocol::words::{
 };
 
 use crate::journal::Position;
-use crate::runs::Slot;
+use crate::runs::{RunInfo, Slot};
 
 pub use codec::EntryError;
 pub(crate) use codec::{get_journal, get_name, get_slot, put_name};
@@ -143,6 +144,11 @@ pub enum Entry {
         /// What the manifest says of it.
         side: SideFile,
     },
+    /// The keys of several runs that follow each other are durable in one.
+    KeysMerged {
+        /// What the manifest says of it.
+        run: RunInfo,
+    },
     /// An empty mirror begins where its origin does, which has dropped what was before.
     MirrorStarted {
         /// Its partition.
@@ -173,6 +179,7 @@ impl Entry {
             Self::FileDropped { .. } => codec::FILE_DROPPED,
             Self::ConflictsKept { .. } => codec::CONFLICTS_KEPT,
             Self::MirrorStarted { .. } => codec::MIRROR_STARTED,
+            Self::KeysMerged { .. } => codec::KEYS_MERGED,
         }
     }
 }

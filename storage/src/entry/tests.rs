@@ -154,6 +154,12 @@ fn entries() -> Vec<(Entry, &'static str)> {
             },
             "03ac02ad0207070707070707070707070707070707",
         ),
+        (
+            Entry::KeysMerged { run },
+            "00200000000000000030000000000000020000000d0c0000000000000000000000000000030000 \
+             00000000000400000000000000050000000000000006000000000000000700000000000000080000 \
+             0000000000",
+        ),
         (Entry::Batch { slot: Slot::new(0x0102), batch: stored() }, "02010000"),
         (Entry::MirrorBatch { slot: Slot::new(0x0304), batch: stored() }, "04030000"),
     ]
@@ -175,6 +181,7 @@ fn kind_of(entry: &Entry) -> u8 {
         Entry::FileDropped { .. } => 11,
         Entry::ConflictsKept { .. } => 13,
         Entry::MirrorStarted { .. } => 14,
+        Entry::KeysMerged { .. } => 15,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Keyed look-ups on the writer's path: the dedup ledger and the order heads.
+//! Keyed look-ups on the writer's path: the dedup ledger and the order heads, as far as they are in
+//! memory. What older files taught is in their runs.
 //!
 //! Both are a [`KeyTable`]: entries lie densely in chunks in the order in which they came, and an
 //! index of 32-bit entry numbers, split into shards by the hash's top bits, leads from a hash to

@@ -21,17 +21,16 @@ pub struct KeyTable<E> {
     chunks: Vec<Vec<E>>,
     shards: Vec<Places>,
     len: u32,
-    entries_max: usize,
+}
+
+impl<E> Default for KeyTable<E> {
+    fn default() -> Self {
+        let shards = std::iter::repeat_with(Places::default).take(SHARDS).collect();
+        Self { chunks: Vec::new(), shards, len: 0 }
+    }
 }
 
 impl<E: Entry> KeyTable<E> {
-    /// An empty table that should hold at most `entries_max`: the caller asks
-    /// [`KeyTable::remaining`] before it adds more.
-    pub fn new(entries_max: usize) -> Self {
-        let shards = std::iter::repeat_with(Places::default).take(SHARDS).collect();
-        Self { chunks: Vec::new(), shards, len: 0, entries_max }
-    }
-
     /// All entries of the key, in no order that means anything: choose by content.
     pub fn get(&self, hash: u128) -> impl Iterator<Item = &E> {
         self.numbers(hash).map(|number| self.entry(number)).filter(move |e| e.hash() == hash)
@@ -107,17 +106,9 @@ impl<E: Entry> KeyTable<E> {
         self.len == 0
     }
 
-    /// How many more there should be; 0 also where there are too many already.
-    pub fn remaining(&self) -> usize {
-        self.entries_max.saturating_sub(self.len())
-    }
-
-    /// The entries from number `first` on, in the order in which they were added: what is new
-    /// since [`KeyTable::len`] was `first`. Entries updated since, with a lower number, are not
-    /// among them.
-    pub fn entries_from(&self, first: usize) -> impl Iterator<Item = &E> {
-        let chunks = self.chunks.get(first / CHUNK..).unwrap_or_default();
-        chunks.iter().flatten().skip(first % CHUNK)
+    /// All entries, in the order in which they were added.
+    pub fn entries(&self) -> impl Iterator<Item = &E> {
+        self.chunks.iter().flatten()
     }
 
     /// Memory that is allocated, in bytes.

@@ -51,20 +51,32 @@ impl RunInfo {
     /// Length of the encoded form in bytes.
     pub const LEN: usize = 84;
 
-    /// The file's name.
+    /// The name of the file's run.
     pub fn name(&self) -> String {
         format!("run-{:016x}-{:08x}.run", self.start.get(), self.incarnation.get())
+    }
+
+    /// The name of a run that was merged from others.
+    pub fn merged_name(&self) -> String {
+        format!("keys-{:016x}-{:016x}.run", self.start.get(), self.end.get())
+    }
+
+    /// Whether this is the name of a merged run.
+    pub fn is_merged_name(name: &str) -> bool {
+        let positions = name.strip_prefix("keys-").and_then(|name| name.strip_suffix(".run"));
+        let positions = positions.and_then(|positions| positions.split_once('-'));
+        positions.is_some_and(|(start, end)| hex(start, 16).is_some() && hex(end, 16).is_some())
+    }
+
+    /// Whether all that `other` covers is covered here.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.start <= other.start && other.end <= self.end
     }
 
     /// Start and incarnation from a run's file name; `None` if it is none.
     pub fn parse_name(name: &str) -> Option<(Position, Incarnation)> {
         let (start, incarnation) =
             name.strip_prefix("run-")?.strip_suffix(".run")?.split_once('-')?;
-        let hex = |text: &str, digits| {
-            let plain = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-            (text.len() == digits && text.bytes().all(plain))
-                .then(|| u64::from_str_radix(text, 16).ok())?
-        };
         let incarnation = u32::try_from(hex(incarnation, 8)?).ok()?;
         Some((Position::new(hex(start, 16)?), Incarnation::new(incarnation)))
     }
@@ -99,4 +111,9 @@ impl RunInfo {
         let counts = RunCounts::from_array(counts);
         Ok(Self { start, end, incarnation, checksum, counts })
     }
+}
+
+fn hex(text: &str, digits: usize) -> Option<u64> {
+    let plain = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    (text.len() == digits && text.bytes().all(plain)).then(|| u64::from_str_radix(text, 16).ok())?
 }

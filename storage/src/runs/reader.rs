@@ -1,91 +1,27 @@
-//! A run that is read: verified at its head when it is opened, and block by block when it is used.
+//! What a journal file's run says of its batches: verified at its head when it is opened, and block
+//! by block when it is used.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
 use takt_protocol::words::{BatchNumber, Offset, Timestamp};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
+    error::RunError,
     extent::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary},
-    header::{self, Header, HeaderError},
+    header::Section,
     info::RunInfo,
+    opened::{Opened, Source},
     row::Row,
     table::Table,
 };
-use crate::{
-    disk::{Disk, DiskFile},
-    journal::JournalId,
-    ledger::{HeadEntry, LedgerEntry},
-};
+use crate::{disk::Disk, journal::JournalId};
 
-/// Why a run gives no answer. It is made again from its journal file.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// There is no such file.
-    #[error("the run {name} is missing")]
-    Missing {
-        /// The file's name.
-        name: String,
-    },
-    /// It is not what the manifest says, or it rotted.
-    #[error("the run {name} is damaged: {what}")]
-    Corrupt {
-        /// The file's name.
-        name: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// It is of another format version.
-    #[error("the run {name} has format version {version}, which is not known")]
-    Version {
-        /// The file's name.
-        name: String,
-        /// The version.
-        version: u16,
-    },
-    /// The disk failed.
-    #[error("the run {name} could not be read")]
-    Io {
-        /// The file's name.
-        name: String,
-        /// What the disk said.
-        #[source]
-        error: io::Error,
-    },
-}
-
-/// The open file of a run, with the name for its errors.
-#[derive(Debug)]
-pub(super) struct Source {
-    name: String,
-    file: Box<dyn DiskFile>,
-}
-
-impl Source {
-    pub(super) fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), RunError> {
-        self.file.read_at(at, bytes).map_err(|error| self.io(error))
-    }
-
-    pub(super) fn corrupt(&self, what: &'static str) -> RunError {
-        RunError::Corrupt { name: self.name.clone(), what }
-    }
-
-    fn io(&self, error: io::Error) -> RunError {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            self.corrupt("it is too short")
-        } else {
-            RunError::Io { name: self.name.clone(), error }
-        }
-    }
-}
-
-/// A run that answers. It stays readable when its name is removed.
+/// A run that answers where batches are, [`super::KeyRun`] which keys it has. It stays readable when its
+/// name is removed.
 #[derive(Debug)]
 pub struct RunReader {
     info: RunInfo,
     source: Source,
-    ledger: Table<LedgerEntry>,
-    heads: Table<HeadEntry>,
     extents: Table<Extent>,
     orders: Table<OrderRow>,
     conflicts: Table<MaskedAddress>,
@@ -93,67 +29,28 @@ pub struct RunReader {
 }
 
 impl RunReader {
-    /// Opens the run that the manifest of `journal` names, and verifies its head.
+    /// Opens the run of a journal file that the manifest of `journal` names, and verifies its head.
     ///
     /// # Errors
     /// [`RunError`] if it is missing, damaged, another than the named one, or cannot be read.
     pub fn open(disk: &dyn Disk, journal: JournalId, info: &RunInfo) -> Result<Self, RunError> {
-        let name = info.name();
-        let file = match disk.open(&name, false) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(RunError::Missing { name });
-            }
-            Err(error) => return Err(RunError::Io { name, error }),
-        };
-        let source = Source { name, file };
-        let header = read_header(&source, journal, info)?;
-        let layout = header.layout().ok_or_else(|| source.corrupt("its counts are too large"))?;
-        if source.file.len().map_err(|error| source.io(error))? != layout.end {
-            return Err(source.corrupt("its length is wrong"));
-        }
-        let fences_len = usize::try_from(layout.end - layout.fences)
-            .map_err(|_| source.corrupt("its counts are too large"))?;
-        let mut fences = vec![0; fences_len];
-        source.read(layout.fences, &mut fences)?;
-        if xxh3_128(&fences) != header.fences_hash {
-            return Err(source.corrupt("the checksum of its fences is wrong"));
-        }
-
-        let mut opener = Opener {
-            source: &source,
-            counts: info.counts.array(),
-            layout,
-            section: 0,
-            fences: &fences,
-        };
-        let ledger = opener.table()?;
-        let heads = opener.table()?;
-        let extents = opener.table()?;
-        let orders = opener.table()?;
-        let conflicts = opener.table()?;
-        let summaries: Table<SlotSummary> = opener.table()?;
+        let opened = Opened::open(disk, info.name(), journal, info)?;
+        let extents = table(&opened, Section::Extents)?;
+        let orders = table(&opened, Section::Orders)?;
+        let conflicts = table(&opened, Section::Conflicts)?;
+        let summaries: Table<SlotSummary> = table(&opened, Section::Slots)?;
+        let source = opened.source;
         let mut slots = BTreeMap::new();
         for summary in summaries.stream(&source) {
             let summary = summary?;
             slots.insert(summary.slot, summary);
         }
-        Ok(Self { info: *info, source, ledger, heads, extents, orders, conflicts, slots })
+        Ok(Self { info: *info, source, extents, orders, conflicts, slots })
     }
 
     /// What the manifest says of it.
     pub fn info(&self) -> &RunInfo {
         &self.info
-    }
-
-    /// The ledger entries by hash and digest, a block at a time; ends behind the first error.
-    pub fn entries(&self) -> impl Iterator<Item = Result<LedgerEntry, RunError>> + '_ {
-        self.ledger.stream(&self.source)
-    }
-
-    /// The order heads by hash, a block at a time; ends behind the first error.
-    pub fn heads(&self) -> impl Iterator<Item = Result<HeadEntry, RunError>> + '_ {
-        self.heads.stream(&self.source)
     }
 
     /// All extents by partition and batch number, a block at a time; ends behind the first error.
@@ -267,55 +164,18 @@ impl RunReader {
         Ok(rows.into_iter().map(|row| row.offset).collect())
     }
 
-    /// Reads and verifies all of it.
+    /// Reads and verifies all that is answered from here.
     ///
     /// # Errors
     /// [`RunError`] with the first damage.
     pub fn verify(&self) -> Result<(), RunError> {
-        self.entries().try_for_each(|row| row.map(drop))?;
-        self.heads().try_for_each(|row| row.map(drop))?;
         self.extents().try_for_each(|row| row.map(drop))?;
         self.orders.stream(&self.source).try_for_each(|row| row.map(drop))?;
         self.conflicts().try_for_each(|row| row.map(drop))
     }
 }
 
-fn read_header(source: &Source, journal: JournalId, info: &RunInfo) -> Result<Header, RunError> {
-    let mut bytes = [0; header::LEN];
-    source.read(0, &mut bytes)?;
-    let (header, checksum) = Header::decode(&bytes).map_err(|error| match error {
-        HeaderError::Damaged => source.corrupt("its header is damaged"),
-        HeaderError::Version(version) => RunError::Version { name: source.name.clone(), version },
-    })?;
-    let named = RunInfo {
-        start: header.start,
-        end: header.end,
-        incarnation: header.incarnation,
-        checksum,
-        counts: header.counts,
-    };
-    if named != *info || header.journal != journal {
-        return Err(source.corrupt("it is another run than the one that the manifest names"));
-    }
-    Ok(header)
-}
-
-/// Opens the sections in their order.
-struct Opener<'a> {
-    source: &'a Source,
-    counts: [u64; 6],
-    layout: header::Layout,
-    section: usize,
-    fences: &'a [u8],
-}
-
-impl Opener<'_> {
-    fn table<R: Row>(&mut self) -> Result<Table<R>, RunError> {
-        let section = self.section;
-        self.section += 1;
-        let (fences, rest) = self.fences.split_at(self.layout.fence_lens[section]);
-        self.fences = rest;
-        Table::open(self.layout.sections[section], self.counts[section], fences)
-            .ok_or_else(|| self.source.corrupt("a fence is not well formed"))
-    }
+fn table<R: Row>(opened: &Opened, section: Section) -> Result<Table<R>, RunError> {
+    let table = Table::open(opened.part(section));
+    table.ok_or_else(|| opened.source.corrupt("a fence is not well formed"))
 }

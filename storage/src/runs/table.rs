@@ -4,8 +4,9 @@ use takt_protocol::varint::Cursor;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    header::{SUM_LEN, rows_per_block},
-    reader::{RunError, Source},
+    error::RunError,
+    header::SUM_LEN,
+    opened::{Part, Source},
     row::Row,
 };
 
@@ -14,6 +15,7 @@ use super::{
 pub(super) struct Table<R> {
     at: u64,
     rows: u64,
+    rows_per_block: usize,
     fences: Vec<Fence<R>>,
 }
 
@@ -24,9 +26,11 @@ struct Fence<R> {
 }
 
 impl<R: Row> Table<R> {
-    /// From the section's fences, whose bytes are verified.
-    pub(super) fn open(at: u64, rows: u64, mut fences: &[u8]) -> Option<Self> {
-        let mut table = Self { at, rows, fences: Vec::with_capacity(fences.len() / Self::FENCE) };
+    /// From what the fences, whose bytes are verified, say.
+    pub(super) fn open(part: Part<'_>) -> Option<Self> {
+        let Part { at, rows, rows_per_block, mut fences } = part;
+        let mut table = Self { at, rows, rows_per_block, fences: Vec::new() };
+        table.fences.reserve_exact(fences.len() / Self::FENCE);
         while let Some((fence, rest)) = fences.split_at_checked(Self::FENCE) {
             let mut cursor = Cursor::new(fence);
             let first = R::decode(&mut cursor).ok()?;
@@ -34,11 +38,10 @@ impl<R: Row> Table<R> {
             table.fences.push(Fence { first, checksum });
             fences = rest;
         }
-        (table.fences.len() as u64 == rows.div_ceil(Self::PER_BLOCK as u64)).then_some(table)
+        (table.fences.len() as u64 == rows.div_ceil(rows_per_block as u64)).then_some(table)
     }
 
     const FENCE: usize = R::LEN + SUM_LEN;
-    const PER_BLOCK: usize = rows_per_block(R::LEN);
 
     /// How many blocks there are.
     pub(super) fn blocks(&self) -> usize {
@@ -47,9 +50,9 @@ impl<R: Row> Table<R> {
 
     /// Reads and verifies one block.
     pub(super) fn block(&self, source: &Source, block: usize) -> Result<Vec<R>, RunError> {
-        let before = (block * Self::PER_BLOCK) as u64;
+        let before = (block * self.rows_per_block) as u64;
         let left = usize::try_from(self.rows - before).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(Self::PER_BLOCK) * R::LEN];
+        let mut bytes = vec![0; left.min(self.rows_per_block) * R::LEN];
         source.read(self.at + before * R::LEN as u64, &mut bytes)?;
         if xxh3_64(&bytes) != self.fences[block].checksum {
             return Err(source.corrupt("a block's checksum is wrong"));

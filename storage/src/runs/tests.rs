@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use takt_protocol::{
@@ -26,6 +27,7 @@ fn input(batches: u64, slots: u32, keys: u64) -> RunInput {
         incarnation: Incarnation::new(5),
         ledger: Vec::new(),
         heads: Vec::new(),
+        new_orders: 9,
         extents: Vec::new(),
         chains: BTreeMap::new(),
         orders: Vec::new(),
@@ -82,6 +84,24 @@ fn write(input: &RunInput) -> (SimDisk, RunInfo) {
     (disk, info)
 }
 
+fn keys_of(disk: &SimDisk, info: &RunInfo) -> Arc<KeyRun> {
+    Arc::new(KeyRun::open(disk, JOURNAL, info).unwrap())
+}
+
+fn rows<R: Row + crate::ledger::Entry>(mut cursor: keys::KeyCursor<R>) -> Vec<R> {
+    std::iter::from_fn(|| cursor.next().unwrap()).collect()
+}
+
+fn contents(keys: &KeyRun, hash: u128) -> Vec<LedgerEntry> {
+    let mut hits = Vec::new();
+    keys.pass(&[hash], &mut hits);
+    let mut found = Vec::new();
+    for _ in hits {
+        keys.contents(hash, |entry| found.push(entry)).unwrap();
+    }
+    found
+}
+
 #[test]
 fn every_probe_equals_the_scan() {
     let input = input(9_000, 4, 7_000);
@@ -92,9 +112,18 @@ fn every_probe_equals_the_scan() {
 
     let mut ledger = input.ledger.clone();
     ledger.sort_by_key(LedgerEntry::hash);
-    assert_eq!(run.entries().map(Result::unwrap).collect::<Vec<_>>(), ledger);
-    let heads: Vec<HeadEntry> = run.heads().map(Result::unwrap).collect();
-    assert!(heads.is_sorted_by_key(|head| head.hash) && heads.len() == 7_000);
+    let keys = keys_of(&disk, &info);
+    keys.verify().unwrap();
+    assert_eq!(rows(keys.entries()), ledger);
+    assert!(rows(keys.heads()).is_sorted_by_key(|head| head.hash));
+    assert_eq!((rows(keys.heads()).len(), keys.new_orders()), (7_000, 9));
+    for (entry, head) in input.ledger.iter().zip(&input.heads) {
+        assert_eq!(contents(&keys, entry.hash()), [*entry]);
+        assert_eq!(keys.head(head.hash).unwrap(), Some(*head));
+    }
+    let others: Vec<u128> = (7_000..9_000_u64).map(|n| xxh3_128(&n.to_le_bytes())).collect();
+    assert!(others.iter().all(|hash| contents(&keys, *hash).is_empty()));
+    assert!(others.iter().all(|hash| keys.head(*hash).unwrap().is_none()));
     let mut conflicts = input.conflicts.clone();
     conflicts.sort();
     assert_eq!(run.conflicts().map(Result::unwrap).collect::<Vec<_>>(), conflicts);
@@ -146,7 +175,10 @@ fn an_empty_run_answers_nothing() {
     let run = RunReader::open(&disk, JOURNAL, &info).unwrap();
     run.verify().unwrap();
     let slot = Slot::new(0);
-    assert_eq!(run.entries().count() + run.slots().count(), 0);
+    assert_eq!(run.slots().count(), 0);
+    let keys = keys_of(&disk, &info);
+    keys.verify().unwrap();
+    assert!(contents(&keys, 7).is_empty() && keys.head(7).unwrap().is_none());
     assert_eq!(run.last_extent(slot).unwrap(), None);
     assert_eq!(run.extent_by_batch(slot, BatchNumber::new(0)).unwrap(), None);
     assert!(run.order(1, slot, None, 9).unwrap().is_empty());
@@ -159,18 +191,31 @@ fn each_flipped_bit_is_found() {
     let bits = disk.content(&name).unwrap().len() as u64 * 8;
     for bit in 0..bits {
         disk.flip_bit(&name, bit);
-        let verified = RunReader::open(&disk, JOURNAL, &info).and_then(|run| run.verify());
-        assert!(matches!(verified, Err(RunError::Corrupt { .. })), "bit {bit}: {verified:?}");
+        let verified = verify(&disk, &info);
+        let version = 8 * 8..10 * 8;
+        assert!(
+            match &verified {
+                Err(RunError::Corrupt { .. }) => true,
+                Err(RunError::Version { .. }) => version.contains(&bit),
+                Ok(()) | Err(RunError::Missing { .. } | RunError::Io { .. }) => false,
+            },
+            "bit {bit}: {verified:?}"
+        );
         disk.flip_bit(&name, bit);
     }
-    RunReader::open(&disk, JOURNAL, &info).unwrap().verify().unwrap();
+    verify(&disk, &info).unwrap();
+}
+
+fn verify(disk: &SimDisk, info: &RunInfo) -> Result<(), RunError> {
+    RunReader::open(disk, JOURNAL, info)?.verify()?;
+    Arc::new(KeyRun::open(disk, JOURNAL, info)?).verify()
 }
 
 #[test]
 fn a_block_that_rots_is_not_served() {
     let (disk, info) = write(&input(9_000, 4, 0));
     let run = RunReader::open(&disk, JOURNAL, &info).unwrap();
-    disk.flip_bit(&info.name(), (128 + 48 * 2_000) * 8);
+    disk.flip_bit(&info.name(), (168 + 48 * 2_000) * 8);
     let all: Vec<_> = run.extents().collect();
     assert_eq!(all.iter().filter(|extent| extent.is_err()).count(), 1);
     assert!(all.last().unwrap().is_err(), "a stream ends behind an error");
@@ -243,11 +288,10 @@ fn the_last_of_two_for_one_key_counts() {
     twice.heads.push(HeadEntry { last: OrderSequence::new(99), ..head });
     let (disk, info) = write(&twice);
     assert_eq!((info.counts.ledger, info.counts.heads), (4, 3));
-    let run = RunReader::open(&disk, JOURNAL, &info).unwrap();
-    let of_key = |found: &LedgerEntry| found.hash() == entry.hash();
-    let found: Vec<_> = run.entries().map(Result::unwrap).filter(of_key).collect();
+    let run = keys_of(&disk, &info);
+    let found = contents(&run, entry.hash());
     assert_eq!(found.iter().map(LedgerEntry::known).collect::<Vec<_>>(), [known, known]);
-    let found = run.heads().map(Result::unwrap).find(|found| found.hash == head.hash);
+    let found = run.head(head.hash).unwrap();
     assert_eq!(found.unwrap().last, OrderSequence::new(99));
 }
 
@@ -258,14 +302,15 @@ fn golden_bytes() {
     assert_eq!(info.name(), "run-0000000000001000-00000005.run");
     assert_eq!(RunInfo::parse_name(&info.name()), Some((info.start, info.incarnation)));
     assert_eq!(RunInfo::parse_name("run-+000000000001000-00000005.run"), None);
-    let lens = 128 + (48 + 32 + 3 * 48 + 3 * 28 + 14 + 2 * 72) + (56 + 40 + 56 + 36 + 22 + 80);
-    assert_eq!(bytes.len(), lens);
+    let lens = 168 + (48 + 32 + 3 * 48 + 3 * 28 + 14 + 2 * 72) + (56 + 40 + 56 + 36 + 22 + 80);
+    let filters = 2 * (8 + 16 + 2 * 12);
+    assert_eq!(bytes.len(), lens + filters);
     assert_eq!(&bytes[..8], b"TAKTRUN\n");
-    assert_eq!(bytes[8..16], [1, 0, 0, 0, 5, 0, 0, 0]);
+    assert_eq!(bytes[8..16], [2, 0, 0, 0, 5, 0, 0, 0]);
     assert_eq!(bytes[16..32], JOURNAL.bytes());
     assert_eq!(bytes[32..40], 4_096_u64.to_le_bytes());
-    assert_eq!(bytes[112..128], info.checksum.to_le_bytes());
-    let words: Vec<u64> = bytes[128 + 48 + 32..][..48]
+    assert_eq!(bytes[152..168], info.checksum.to_le_bytes());
+    let words: Vec<u64> = bytes[168 + 48 + 32..][..48]
         .chunks_exact(8)
         .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
         .collect();
@@ -281,8 +326,8 @@ fn golden_bytes() {
     assert!(RunInfo::decode(&mut Cursor::new(&encoded[..RunInfo::LEN - 1])).is_err());
 }
 
-const GOLDEN: u128 = 134_652_781_671_531_186_757_998_619_958_187_865_421;
-const GOLDEN_INFO: u128 = 111_229_252_689_959_364_612_111_563_965_226_889_949;
+const GOLDEN: u128 = 332_910_061_426_427_432_014_299_063_582_057_197_025;
+const GOLDEN_INFO: u128 = 193_844_381_522_792_630_922_001_099_144_658_522_748;
 
 proptest! {
     #[test]

@@ -1,19 +1,18 @@
-//! Writes a run: sorts what it gets, writes it front to back, and gives it its name when it is
-//! durable.
+//! Writes the run of a journal file: sorts what it gets, and drops what is overtaken.
 
 use std::{collections::BTreeMap, io};
 
 use takt_protocol::words::PartitionChain;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{
     extent::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary},
-    header::{self, Header, rows_per_block},
+    file::{Covered, RunFile, temporary},
+    header::Section,
     info::{RunCounts, RunInfo},
     row::Row,
 };
 use crate::{
-    disk::{Disk, DiskFile},
+    disk::Disk,
     journal::{Incarnation, JournalId, Position},
     ledger::{HeadEntry, LedgerEntry},
 };
@@ -34,6 +33,8 @@ pub struct RunInput {
     /// The heads of the order keys that have events in the file. Of two for one key the last one
     /// counts.
     pub heads: Vec<HeadEntry>,
+    /// Order keys whose first event is in the file.
+    pub new_orders: u64,
     /// The file's batches.
     pub extents: Vec<Extent>,
     /// Each partition's chain before its first batch in the file.
@@ -71,33 +72,19 @@ impl RunWriter {
     /// If a partition with batches has no chain.
     pub fn write(disk: &dyn Disk, mut input: RunInput) -> Result<RunInfo, RunWriteError> {
         let slots = input.prepare();
-        let mut info = RunInfo {
+        let name = RunInfo {
             start: input.start,
             end: input.end,
             incarnation: input.incarnation,
             checksum: 0,
-            counts: RunCounts {
-                ledger: input.ledger.len() as u64,
-                heads: input.heads.len() as u64,
-                extents: input.extents.len() as u64,
-                orders: input.orders.len() as u64,
-                conflicts: input.conflicts.len() as u64,
-                slots: slots.len() as u64,
-            },
-        };
-        let name = info.name();
-        let temporary = format!("{name}.tmp");
-        match write_file(disk, &temporary, &name, &input, &slots, info.counts) {
-            Ok(checksum) => {
-                info.checksum = checksum;
-                Ok(info)
-            }
-            Err(error) => {
-                // The first error counts; a rest is removed at the next attempt.
-                let _ = disk.remove(&temporary);
-                Err(RunWriteError { name, error })
-            }
+            counts: RunCounts::default(),
         }
+        .name();
+        write_file(disk, &name, &input, &slots).map_err(|error| {
+            // The first error counts; a rest is removed at the next attempt.
+            let _ = disk.remove(&temporary(&name));
+            RunWriteError { name, error }
+        })
     }
 }
 
@@ -132,65 +119,23 @@ fn sort_last_wins<R: Row>(rows: &mut Vec<R>) {
 
 fn write_file(
     disk: &dyn Disk,
-    temporary: &str,
     name: &str,
     input: &RunInput,
     slots: &[SlotSummary],
-    counts: RunCounts,
-) -> io::Result<u128> {
-    match disk.remove(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let file = disk.create(temporary)?;
-    let mut sections = Sections { file: &*file, at: header::LEN as u64, fences: Vec::new() };
-    sections.write(&input.ledger)?;
-    sections.write(&input.heads)?;
-    sections.write(&input.extents)?;
-    sections.write(&input.orders)?;
-    sections.write(&input.conflicts)?;
-    sections.write(slots)?;
-    let Sections { at, fences, .. } = sections;
-    if !fences.is_empty() {
-        file.write_at(at, &fences)?;
-    }
-    let header = Header {
-        journal: input.journal,
-        incarnation: input.incarnation,
-        start: input.start,
-        end: input.end,
-        counts,
-        fences_hash: xxh3_128(&fences),
-    };
-    let (bytes, checksum) = header.encode();
-    file.write_at(0, &bytes)?;
-    file.sync_all()?;
-    disk.rename(temporary, name)?;
-    disk.sync_dir()?;
-    Ok(checksum)
-}
-
-/// Writes section behind section and gathers their fences.
-struct Sections<'a> {
-    file: &'a dyn DiskFile,
-    at: u64,
-    fences: Vec<u8>,
-}
-
-impl Sections<'_> {
-    fn write<R: Row>(&mut self, rows: &[R]) -> io::Result<()> {
-        let mut block = Vec::with_capacity(header::BLOCK_MAX);
-        for rows in rows.chunks(rows_per_block(R::LEN)) {
-            block.clear();
-            for row in rows {
-                row.encode(&mut block);
-            }
-            debug_assert_eq!(block.len(), rows.len() * R::LEN);
-            self.fences.extend_from_slice(&block[..R::LEN]);
-            self.fences.extend_from_slice(&xxh3_64(&block).to_le_bytes());
-            self.file.write_at(self.at, &block)?;
-            self.at += block.len() as u64;
-        }
-        Ok(())
-    }
+) -> io::Result<RunInfo> {
+    let mut file = RunFile::create(disk, name.to_owned())?;
+    file.begin_keys(Section::Ledger, input.ledger.len() as u64)?;
+    input.ledger.iter().try_for_each(|row| file.push_key(row))?;
+    file.begin_keys(Section::Heads, input.heads.len() as u64)?;
+    input.heads.iter().try_for_each(|row| file.push_key(row))?;
+    file.begin(Section::Extents)?;
+    input.extents.iter().try_for_each(|row| file.push(row))?;
+    file.begin(Section::Orders)?;
+    input.orders.iter().try_for_each(|row| file.push(row))?;
+    file.begin(Section::Conflicts)?;
+    input.conflicts.iter().try_for_each(|row| file.push(row))?;
+    file.begin(Section::Slots)?;
+    slots.iter().try_for_each(|row| file.push(row))?;
+    let RunInput { journal, start, end, incarnation, new_orders, .. } = *input;
+    file.finish(disk, Covered { journal, incarnation, start, end, new_orders })
 }

@@ -14,7 +14,7 @@ use takt_protocol::words::{Epoch, OrderSequence, ProducerId, Timestamp, TopicNam
 use crate::entry::{BatchReceipt, Entry, OnConflict};
 use crate::keys::{KeyHashes, RecordKeys};
 use crate::ledger::{Known, LedgerEntry, MaskedPlace};
-use crate::runs::Slot;
+use crate::runs::{RunError, Slot};
 use crate::state::{Partition, Producer, State};
 
 pub use mirror::MirrorJudged;
@@ -36,7 +36,7 @@ pub struct Publication<'a> {
 }
 
 /// What a batch came to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub enum Judged {
     /// It is new: the entry is to be applied.
@@ -52,6 +52,8 @@ pub enum Judged {
     Known(BatchReceipt),
     /// Nothing changes.
     Refused(Refusal),
+    /// Nothing changes: a run that may know its keys does not answer.
+    Unreadable(RunError),
 }
 
 /// Records of a batch by what they came to.
@@ -101,11 +103,12 @@ impl State {
             let detail = format!("the topic has no partition {}", header.partition);
             return Judged::Refused(Refusal::new(ErrorCode::BadBatch, detail));
         };
-        self.look_up(partition, publication.keys, scratch);
+        if let Err(error) = self.look_up(partition, publication.keys, scratch) {
+            return Judged::Unreadable(error);
+        }
         let tally = self.judge_records(partition, publication.keys, scratch);
-        let keys_lack = self.tables.ledger.remaining() < scratch.learned();
-        if keys_lack || self.tables.heads.remaining() < scratch.new_orders() {
-            let detail = format!("{} keys are known", self.tables.ledger.len());
+        if !self.tables.have_room(scratch.learned(), scratch.new_orders()) {
+            let detail = format!("{} keys are known", self.tables.keys());
             let refusal = Refusal::resend(ErrorCode::LedgerFull, detail, header.first_sequence);
             return Judged::Refused(refusal);
         }
@@ -153,18 +156,27 @@ impl State {
     }
 
     /// Look-ups miss the caches, and each waits for memory: so all are begun before any is used.
-    fn look_up(&self, partition: &Partition, keys: &KeyHashes, scratch: &mut Scratch) {
-        let (ledger, heads) = (&self.tables.ledger, &self.tables.heads);
-        let mut dedup = 0;
+    /// What runs know is gathered here, so that judging the records reads no file.
+    fn look_up(
+        &self,
+        partition: &Partition,
+        keys: &KeyHashes,
+        scratch: &mut Scratch,
+    ) -> Result<(), RunError> {
+        let tables = &self.tables;
+        scratch.hashes.clear();
         if partition.settings.dedup {
-            for hash in keys.records().iter().flat_map(RecordKeys::dedup) {
-                ledger.touch(*hash);
-                dedup += 1;
-            }
+            scratch.hashes.extend(keys.records().iter().flat_map(RecordKeys::dedup));
         }
-        keys.orders().iter().for_each(|hash| heads.touch(*hash));
-        let last = |hash: &u128| heads.get(*hash).next().map(|head| head.last);
-        scratch.begin(dedup, keys.orders().iter().map(last));
+        scratch.hashes.iter().for_each(|hash| tables.touch_key(*hash));
+        keys.orders().iter().for_each(|hash| tables.touch_head(*hash));
+        scratch.begin(keys.orders().len());
+        let Scratch { hashes, hits, found, orders, .. } = scratch;
+        tables.in_runs(hashes, hits, |entry| found.push(entry))?;
+        for hash in keys.orders() {
+            orders.push(tables.head(*hash)?.map(|head| head.last));
+        }
+        Ok(())
     }
 
     fn judge_records(
@@ -197,7 +209,7 @@ impl State {
                     if takt_protocol::planted::is("dedup_within_batch_forgotten") {
                         continue;
                     }
-                    scratch.learn(LedgerEntry::new(*hash, record.digest64, known));
+                    scratch.learned.push(LedgerEntry::new(*hash, record.digest64, known));
                 }
                 Verdict::Visible { order_sequence, restarted: false }
             });
@@ -227,7 +239,8 @@ impl State {
         let mut same: Option<Content> = None;
         let mut set_aside = false;
         for (first, hash) in firsts.iter_mut().zip(record.dedup()) {
-            for entry in self.tables.ledger.get(*hash).chain(scratch.get(*hash)) {
+            let recent = self.tables.recent(*hash).chain(scratch.found.get(*hash));
+            for entry in recent.chain(scratch.learned.get(*hash)) {
                 let same_content = entry.digest64() == record.digest64;
                 #[cfg(takt_planted)]
                 let same_content =
@@ -256,10 +269,9 @@ impl State {
         }
         let listed = !set_aside && partition.settings.on_conflict == OnConflict::Quarantine;
         if listed {
-            for (_, hash) in firsts.iter().zip(record.dedup()).filter(|(first, _)| first.is_some())
-            {
+            for hash in record.dedup() {
                 let known = Known::OpenConflict { at: masked };
-                scratch.learn(LedgerEntry::new(*hash, record.digest64, known));
+                scratch.learned.push(LedgerEntry::new(*hash, record.digest64, known));
             }
         }
         Some(Verdict::Conflict { with, listed })

@@ -1,4 +1,5 @@
-//! What a batch has added so far, while it is judged.
+//! Buffers of the sequencer: what older files know of a batch's keys, and what the batch has added
+//! so far, while it is judged.
 
 use takt_protocol::numbers::Numbers;
 use takt_protocol::words::OrderSequence;
@@ -6,51 +7,43 @@ use takt_protocol::words::OrderSequence;
 use crate::keys::low_half;
 use crate::ledger::LedgerEntry;
 
-/// Buffers of the sequencer, kept from batch to batch.
+/// Kept from batch to batch.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    learned: Vec<LedgerEntry>,
-    numbers: Numbers,
+    /// Of all dedup keys in the batch, as often as they stand in it.
+    pub(super) hashes: Vec<u128>,
+    pub(super) hits: Vec<u32>,
+    /// What runs know of them.
+    pub(super) found: Contents,
+    /// What the batch teaches the ledger.
+    pub(super) learned: Contents,
     /// By number of the order key in the batch: the last sequence given out.
-    orders: Vec<Option<OrderSequence>>,
+    pub(super) orders: Vec<Option<OrderSequence>>,
     new_orders: usize,
     pub(super) verdicts: Vec<u8>,
 }
 
+/// Ledger entries that are looked up by hash.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    entries: Vec<LedgerEntry>,
+    numbers: Numbers,
+}
+
 impl Scratch {
-    /// For a batch with so many keys that it may teach, counted as often as they stand in it, and
-    /// the last sequences of its order keys.
-    pub(super) fn begin(
-        &mut self,
-        keys: usize,
-        orders: impl IntoIterator<Item = Option<OrderSequence>>,
-    ) {
-        self.learned.clear();
-        self.numbers.reset(keys);
+    /// For a batch with these `hashes`, and so many order keys.
+    pub(super) fn begin(&mut self, orders: usize) {
+        self.found.begin(0);
+        self.learned.begin(self.hashes.len());
         self.orders.clear();
-        self.orders.extend(orders);
+        self.orders.reserve(orders);
         self.new_orders = 0;
         self.verdicts.clear();
     }
 
-    /// What the batch teaches the ledger.
-    pub(super) fn learn(&mut self, entry: LedgerEntry) {
-        let learned = &self.learned;
-        self.numbers.insert(low_half(entry.hash()), learned.len(), |number| {
-            low_half(learned[number].hash())
-        });
-        self.learned.push(entry);
-    }
-
-    /// What the batch taught of a key.
-    pub(super) fn get(&self, hash: u128) -> impl Iterator<Item = &LedgerEntry> {
-        let numbers = self.numbers.get(low_half(hash));
-        numbers.map(|number| &self.learned[number]).filter(move |entry| entry.hash() == hash)
-    }
-
     /// How many entries the ledger gets.
     pub(super) fn learned(&self) -> usize {
-        self.learned.len()
+        self.learned.entries.len()
     }
 
     /// How many heads are new.
@@ -65,5 +58,25 @@ impl Scratch {
         let next = last.unwrap_or_default().advance(1);
         *last = Some(next);
         next
+    }
+}
+
+impl Contents {
+    fn begin(&mut self, keys: usize) {
+        self.entries.clear();
+        self.numbers.reset(keys);
+    }
+
+    pub(super) fn push(&mut self, entry: LedgerEntry) {
+        let entries = &self.entries;
+        self.numbers.insert(low_half(entry.hash()), entries.len(), |number| {
+            low_half(entries[number].hash())
+        });
+        self.entries.push(entry);
+    }
+
+    pub(super) fn get(&self, hash: u128) -> impl Iterator<Item = &LedgerEntry> {
+        let numbers = self.numbers.get(low_half(hash));
+        numbers.map(|number| &self.entries[number]).filter(move |entry| entry.hash() == hash)
     }
 }

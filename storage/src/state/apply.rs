@@ -8,14 +8,14 @@ use takt_protocol::words::{
 };
 
 use super::{
-    CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, OpenConflict, Partition, Producer, State,
-    Topic,
+    CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, Manifest, OpenConflict, Partition, Producer,
+    State, Topic,
 };
 use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, SideFile, TopicSettings};
 use crate::journal::Position;
 use crate::keys::KeyHashes;
 use crate::ledger::{HeadEntry, Known, LedgerEntry, MaskedPlace};
-use crate::runs::{Extent, MaskedAddress, OrderRow, Slot};
+use crate::runs::{Extent, MaskedAddress, OrderRow, RunInfo, Slot};
 
 impl Edge {
     /// Behind a batch that follows it.
@@ -139,6 +139,7 @@ impl State {
             Entry::RunAdded { file } => self.seal_file(file, effects)?,
             Entry::FileDropped { start } => self.drop_file(*start, effects)?,
             Entry::ConflictsKept { side } => self.keep_conflicts(side, effects)?,
+            Entry::KeysMerged { run } => self.merge_keys(run, effects)?,
             Entry::MirrorStarted { slot, batch, offset, chain } => {
                 let partition = control.partitions.get_mut(slot.get() as usize);
                 let empty = partition.filter(|partition| partition.is_empty_mirror());
@@ -225,12 +226,12 @@ impl State {
                     let batch_number = header.batch_number;
                     self.tables.list(MaskedAddress { slot, batch_number, index });
                     let at = MaskedPlace { partition: number, batch_number, index };
-                    for hash in record.map_or(&[][..], |record| record.dedup()) {
-                        let known = self.tables.ledger.get(*hash).any(LedgerEntry::is_first);
-                        if let Some(record) = record.filter(|_| dedup && known) {
-                            let known = Known::OpenConflict { at };
-                            self.tables.learn(LedgerEntry::new(*hash, record.digest64, known));
-                        }
+                    // Under all of its keys, whether they have a first or not: so that applying
+                    // need not look them up.
+                    let Some(record) = record.filter(|_| dedup) else { continue };
+                    for hash in record.dedup() {
+                        let known = Known::OpenConflict { at };
+                        self.tables.learn(LedgerEntry::new(*hash, record.digest64, known));
                     }
                 }
                 Verdict::Duplicate { .. }
@@ -388,10 +389,44 @@ impl State {
             partition.start = end.edge();
             effects.slots.insert(end.slot);
         }
-        if file.run.is_none() {
-            files.remove(&start);
+        // The run of a dropped file is kept for its keys, if they are nowhere else.
+        let run = file.run;
+        if run.is_none_or(|run| self.control.manifest.is_merged(&run)) {
+            self.control.manifest.files.remove(&start);
+            effects.unnamed.extend(run.map(|run| run.name()));
         }
         effects.dropped.push(start);
+        Ok(())
+    }
+
+    fn merge_keys(&mut self, run: &RunInfo, effects: &mut Effects) -> Result<(), ApplyError> {
+        let Manifest { files, merged, runs_upto, .. } = &mut self.control.manifest;
+        // What is merged is all of the oldest positions, without a hole.
+        let merged_upto = merged.values().next_back().map_or(Position::ZERO, |run| run.end);
+        let begins = run.start == merged_upto || merged.contains_key(&run.start);
+        let cuts = |start: Position, end: Position| start < run.end && run.end < end;
+        let ends = run.end <= *runs_upto
+            && !merged.values().any(|old| cuts(old.start, old.end))
+            && !files.values().any(|file| cuts(file.start, file.end));
+        if !begins || !ends {
+            return Err(ApplyError::File(run.start));
+        }
+        merged.retain(|_, old| {
+            let stays = !run.covers(old);
+            if !stays {
+                effects.unnamed.push(old.merged_name());
+            }
+            stays
+        });
+        files.retain(|_, file| {
+            let gone = file.is_dropped() && file.run.is_some_and(|old| run.covers(&old));
+            if gone {
+                effects.unnamed.extend(file.run.map(|run| run.name()));
+            }
+            !gone
+        });
+        merged.insert(run.start, *run);
+        effects.merged.push(*run);
         Ok(())
     }
 }

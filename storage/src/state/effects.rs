@@ -6,7 +6,7 @@ use takt_protocol::words::{CursorName, NodeName, PartitionChain, TopicName};
 
 use crate::entry::{SealedFile, SideFile};
 use crate::journal::Position;
-use crate::runs::{Extent, MaskedAddress, OrderRow, Slot};
+use crate::runs::{Extent, MaskedAddress, OrderRow, RunInfo, Slot};
 
 /// What the entries of a commit changed. Readers see it when the commit is durable.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,10 @@ pub struct Effects {
     pub sealed: Vec<SealedFile>,
     /// Side files that are named now.
     pub sides: Vec<SideFile>,
+    /// Merged runs that are named now.
+    pub merged: Vec<RunInfo>,
+    /// Runs that nothing names any more, by the names of their files.
+    pub unnamed: Vec<String>,
     /// Journal files that were dropped.
     pub dropped: Vec<Position>,
 }

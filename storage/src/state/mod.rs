@@ -3,8 +3,9 @@
 //! [`State::apply`] is the one function that changes it, live and on replay. The *control* part
 //! (partitions, topics, producers, cursors, conflicts, manifest) has a snapshot in each journal
 //! file's preamble; the *tables* (dedup ledger, order heads) are kept by runs. So a start restores
-//! the newest snapshot, loads the runs, and replays: entries below the snapshot's position feed
-//! the tables only, entries from there on both.
+//! the newest snapshot, opens the runs, and replays: entries below the snapshot's position feed
+//! the tables only, entries from there on both. Applying looks nothing up; judging does, in memory
+//! and in runs.
 
 mod apply;
 mod effects;
@@ -21,11 +22,12 @@ use takt_protocol::words::{
 
 use crate::entry::{BatchReceipt, SealedFile, SideFile, SlotEnd, TopicSettings};
 use crate::journal::Position;
-use crate::runs::{MaskedAddress, Slot};
+use crate::runs::{MaskedAddress, RunInfo, Slot};
 
 pub use apply::ApplyError;
 pub use effects::Effects;
 pub use snapshot::SnapshotError;
+pub use tables::TableLimits;
 pub(crate) use tables::{Frozen, Tables};
 
 /// How many open conflicts are listed; more are kept in their batches and not listed.
@@ -145,15 +147,24 @@ pub(crate) struct OpenConflict {
 pub(crate) struct Manifest {
     /// By start. A dropped file stays for its run, without slots.
     pub(crate) files: BTreeMap<Position, SealedFile>,
+    /// Runs that were merged from others, by start: each begins where the one before ends.
+    pub(crate) merged: BTreeMap<Position, RunInfo>,
     /// By the start of the journal file whose open conflicts they hold.
     pub(crate) sides: BTreeMap<Position, SideFile>,
     /// The runs hold the keys of all entries below it.
     pub(crate) runs_upto: Position,
 }
 
+impl Manifest {
+    /// Whether a merged run has all keys of this one.
+    pub(crate) fn is_merged(&self, run: &RunInfo) -> bool {
+        self.merged.values().any(|merged| merged.covers(run))
+    }
+}
+
 impl State {
     /// Of an empty journal of a node; the secret is drawn once and kept for ever.
-    pub fn new(node: NodeName, secret: [u8; 16], keys_max: usize) -> Self {
+    pub fn new(node: NodeName, secret: [u8; 16], limits: TableLimits) -> Self {
         let control = Control {
             node,
             secret,
@@ -165,22 +176,22 @@ impl State {
             conflicts: BTreeMap::new(),
             manifest: Manifest::default(),
         };
-        Self::with(control, Position::ZERO, keys_max)
+        Self::with(control, Position::ZERO, limits)
     }
 
     /// From a snapshot that was taken at `at`; the tables are empty.
     ///
     /// # Errors
     /// [`SnapshotError`] where the bytes are none.
-    pub fn restore(bytes: &[u8], at: Position, keys_max: usize) -> Result<Self, SnapshotError> {
+    pub fn restore(bytes: &[u8], at: Position, limits: TableLimits) -> Result<Self, SnapshotError> {
         let control = Control::decode(bytes)?;
-        Ok(Self::with(control, at, keys_max))
+        Ok(Self::with(control, at, limits))
     }
 
-    fn with(control: Control, control_from: Position, keys_max: usize) -> Self {
+    fn with(control: Control, control_from: Position, limits: TableLimits) -> Self {
         Self {
             control,
-            tables: Tables::new(keys_max),
+            tables: Tables::new(limits),
             control_from,
             tables_from: control_from,
             edges_below: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! The control part as bytes: what a journal file's preamble carries.
 //!
 //! ```text
-//! version           u8: 1
+//! version           u8: 2
 //! node              name
 //! secret            16 bytes
 //! append time       signed varint
@@ -14,7 +14,8 @@
 //! conflicts         count, then each: slot, batch number, index, first's partition and offset,
 //!                   append time (signed)
 //! manifest          runs' position, files: count, then each as in `RunAdded`; side files: count,
-//!                   then each as in `ConflictsKept`
+//!                   then each as in `ConflictsKept`; merged runs: count, then each as in
+//!                   `KeysMerged` (not in version 1, which is still read)
 //! ```
 //! A start and an end are offset, batch number, chain (16 bytes), bytes. Everything is in the order
 //! of its keys, so equal states have equal bytes.
@@ -35,9 +36,11 @@ use crate::entry::{
     SealedFile, SideFile, TopicSettings, get_journal, get_name, get_slot, put_name,
 };
 use crate::journal::Position;
-use crate::runs::MaskedAddress;
+use crate::runs::{MaskedAddress, RunInfo};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without merged runs.
+const VERSION_1: u8 = 1;
 
 /// Why bytes are no snapshot, although the preamble around them verifies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +116,8 @@ impl Control {
         self.manifest.files.values().for_each(|file| file.encode(&mut out));
         varint::put(&mut out, self.manifest.sides.len() as u64);
         self.manifest.sides.values().for_each(|side| side.encode(&mut out));
+        varint::put(&mut out, self.manifest.merged.len() as u64);
+        self.manifest.merged.values().for_each(|run| run.encode(&mut out));
         out
     }
 
@@ -136,8 +141,9 @@ impl Control {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let cursor = &mut Cursor::new(bytes);
-        match cursor.u8()? {
-            VERSION => {}
+        let version = cursor.u8()?;
+        match version {
+            VERSION | VERSION_1 => {}
             version => return Err(SnapshotError::Version(version)),
         }
         let node = NodeName::new(get_name(cursor)?)?;
@@ -182,10 +188,16 @@ impl Control {
             let side = SideFile::decode(cursor)?;
             sides.insert(side.start, side);
         }
+        let mut merged = BTreeMap::new();
+        let runs = if version == VERSION_1 { 0 } else { cursor.varint_usize()? };
+        for _ in 0..runs {
+            let run = RunInfo::decode(cursor)?;
+            merged.insert(run.start, run);
+        }
         if !cursor.is_empty() {
             return Err(SnapshotError::Malformed);
         }
-        let manifest = Manifest { files, sides, runs_upto };
+        let manifest = Manifest { files, merged, sides, runs_upto };
         Ok(Self {
             node,
             secret,

@@ -1,54 +1,66 @@
-//! The dedup ledger and the order heads, and what the live journal file has taught them.
+//! The dedup ledger and the order heads: what the live journal file has taught them, what files
+//! have whose run is not named yet, and the runs of all files before.
 
-use crate::ledger::{HeadEntry, Heads, Ledger, LedgerEntry};
-use crate::runs::MaskedAddress;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::journal::Position;
+use crate::ledger::{HeadEntry, Heads, KeyTable, Ledger, LedgerEntry};
+use crate::runs::{KeyRun, MaskedAddress, RunError, RunInfo};
+
+/// How large the tables may become.
+#[derive(Debug, Clone, Copy)]
+pub struct TableLimits {
+    /// Entries of the ledger, and order keys.
+    pub keys_max: usize,
+    /// Heads of a generation in memory, of which there are two: others are read from runs.
+    pub heads_recent: usize,
+}
 
 /// The keyed tables of a node.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    pub(crate) ledger: Ledger,
-    pub(crate) heads: Heads,
-    /// Ledger entries from this number on are the live file's.
-    fresh_from: usize,
-    /// One bit for each head, by number: whether the live file has moved it on.
-    touched: Vec<u64>,
+    limits: TableLimits,
+    /// Of the live file.
+    ledger: Ledger,
+    /// Order keys whose first event is in the live file.
+    new_orders: u64,
     /// Conflicts that the live file listed.
     conflicts: Vec<MaskedAddress>,
+    /// Of files that are closed and have no run here yet, oldest first.
+    frozen: VecDeque<FrozenKeys>,
+    /// Oldest first; each begins where the one before ends, or behind that.
+    runs: Vec<Arc<KeyRun>>,
+    heads: RecentHeads,
+}
+
+#[derive(Debug)]
+struct FrozenKeys {
+    start: Position,
+    ledger: Arc<Ledger>,
+    new_orders: u64,
 }
 
 /// What one journal file taught the tables.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Frozen {
-    pub(crate) ledger: Vec<LedgerEntry>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) heads: Vec<HeadEntry>,
+    pub(crate) new_orders: u64,
     pub(crate) conflicts: Vec<MaskedAddress>,
 }
 
 impl Tables {
-    pub(crate) fn new(keys_max: usize) -> Self {
+    pub(crate) fn new(limits: TableLimits) -> Self {
         Self {
-            ledger: Ledger::new(keys_max),
-            heads: Heads::new(keys_max),
-            fresh_from: 0,
-            touched: Vec::new(),
+            limits,
+            ledger: Ledger::default(),
+            new_orders: 0,
             conflicts: Vec::new(),
+            frozen: VecDeque::new(),
+            runs: Vec::new(),
+            heads: RecentHeads::new(limits.heads_recent),
         }
-    }
-
-    /// Makes room for the keys of the runs that are about to be loaded.
-    pub(crate) fn expect_keys(&mut self, keys: usize) {
-        self.ledger.reserve(keys.min(self.ledger.remaining()));
-    }
-
-    /// Takes in what a run holds: runs come oldest first, before anything is applied.
-    pub(crate) fn load_key(&mut self, entry: LedgerEntry) {
-        self.ledger.insert(entry);
-        self.fresh_from = self.ledger.len();
-    }
-
-    /// As [`Tables::load_key`].
-    pub(crate) fn load_head(&mut self, head: HeadEntry) {
-        self.heads.upsert(head, |_| true);
     }
 
     pub(super) fn learn(&mut self, entry: LedgerEntry) {
@@ -56,7 +68,172 @@ impl Tables {
     }
 
     pub(super) fn advance(&mut self, head: HeadEntry) {
-        let number = self.heads.upsert(head, |_| true) as usize;
+        self.new_orders += u64::from(head.last.get() == 1);
+        self.heads.advance(head);
+    }
+
+    pub(super) fn list(&mut self, conflict: MaskedAddress) {
+        self.conflicts.push(conflict);
+    }
+
+    /// The journal file that began at `start` is closed: what it taught, for its run. Look-ups go
+    /// on in it until [`Tables::sealed`].
+    pub(crate) fn freeze(&mut self, start: Position) -> Frozen {
+        let ledger = Arc::new(std::mem::take(&mut self.ledger));
+        let new_orders = std::mem::take(&mut self.new_orders);
+        self.ledger.reserve(ledger.len());
+        let oldest = self.frozen.front().map_or(start, |frozen| frozen.start);
+        let heads = self.heads.freeze(start, oldest);
+        self.frozen.push_back(FrozenKeys { start, ledger: Arc::clone(&ledger), new_orders });
+        Frozen { ledger, heads, new_orders, conflicts: std::mem::take(&mut self.conflicts) }
+    }
+
+    /// The run of the file that began at `start` is durable and named; `None` where it has none.
+    pub(crate) fn sealed(&mut self, start: Position, run: Option<Arc<KeyRun>>) {
+        self.frozen.retain(|frozen| frozen.start != start);
+        // One that was made again may be merged already.
+        if let Some(run) = run.filter(|run| !self.is_covered(run.info())) {
+            self.add(run);
+        }
+    }
+
+    /// A merged run is durable and named: it stands for those that it covers.
+    pub(crate) fn merged(&mut self, run: Arc<KeyRun>) {
+        self.runs.retain(|old| !run.info().covers(old.info()));
+        self.add(run);
+    }
+
+    /// Runs are added oldest first at a start.
+    pub(crate) fn add(&mut self, run: Arc<KeyRun>) {
+        let at = self.runs.partition_point(|old| old.info().start < run.info().start);
+        self.runs.insert(at, run);
+    }
+
+    /// The runs that look-ups meet, oldest first.
+    pub(crate) fn runs(&self) -> &[Arc<KeyRun>] {
+        &self.runs
+    }
+
+    /// Whether a run that covers all of `info` is met by look-ups.
+    fn is_covered(&self, info: &RunInfo) -> bool {
+        self.runs.iter().any(|run| run.info().covers(info))
+    }
+
+    /// Entries of the ledger, in memory and in runs.
+    pub(crate) fn keys(&self) -> usize {
+        let frozen: usize = self.frozen.iter().map(|frozen| frozen.ledger.len()).sum();
+        let runs: u64 = self.runs.iter().map(|run| run.info().counts.ledger).sum();
+        self.ledger.len() + frozen + usize::try_from(runs).unwrap_or(usize::MAX)
+    }
+
+    /// Order keys that have a head, in memory or in runs.
+    pub(crate) fn orders(&self) -> usize {
+        let frozen: u64 = self.frozen.iter().map(|frozen| frozen.new_orders).sum();
+        let runs: u64 = self.runs.iter().map(|run| run.new_orders()).sum();
+        usize::try_from(self.new_orders + frozen + runs).unwrap_or(usize::MAX)
+    }
+
+    /// Whether so many entries, and heads of so many orders, may come.
+    pub(crate) fn have_room(&self, keys: usize, orders: usize) -> bool {
+        let fit = |known: usize, more: usize| {
+            more == 0 || known.saturating_add(more) <= self.limits.keys_max
+        };
+        fit(self.keys(), keys) && fit(self.orders(), orders)
+    }
+
+    /// What it takes in memory and on disk, in bytes.
+    pub(crate) fn bytes(&self) -> (usize, u64) {
+        let frozen: usize = self.frozen.iter().map(|frozen| frozen.ledger.bytes()).sum();
+        let runs: usize = self.runs.iter().map(|run| run.bytes()).sum();
+        let heads = self.heads.young.bytes() + self.heads.old.bytes();
+        let disk = self.runs.iter().map(|run| run.len_bytes()).sum();
+        (self.ledger.bytes() + frozen + runs + heads, disk)
+    }
+
+    /// Brings what a look-up in memory reads first into the cache, without waiting for it.
+    pub(crate) fn touch_key(&self, hash: u128) {
+        self.ledger.touch(hash);
+        self.frozen.iter().for_each(|frozen| frozen.ledger.touch(hash));
+    }
+
+    /// As [`Tables::touch_key`], of an order key.
+    pub(crate) fn touch_head(&self, hash: u128) {
+        self.heads.young.touch(hash);
+    }
+
+    /// What memory knows of a key; its runs may know more.
+    pub(crate) fn recent(&self, hash: u128) -> impl Iterator<Item = &LedgerEntry> {
+        let frozen = self.frozen.iter().flat_map(move |frozen| frozen.ledger.get(hash));
+        frozen.chain(self.ledger.get(hash))
+    }
+
+    /// Gives all that the runs know of `hashes` to `each`. `hits` is a buffer.
+    ///
+    /// # Errors
+    /// [`RunError`] of the first run that does not answer.
+    pub(crate) fn in_runs(
+        &self,
+        hashes: &[u128],
+        hits: &mut Vec<u32>,
+        mut each: impl FnMut(LedgerEntry),
+    ) -> Result<(), RunError> {
+        for run in &self.runs {
+            hits.clear();
+            run.pass(hashes, hits);
+            for hit in hits.iter() {
+                run.contents(hashes[*hit as usize], &mut each)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The head of an order key.
+    ///
+    /// # Errors
+    /// [`RunError`] if it is not in memory, and a run does not answer.
+    pub(crate) fn head(&self, hash: u128) -> Result<Option<HeadEntry>, RunError> {
+        if let Some(head) = self.heads.get(hash) {
+            return Ok(Some(*head));
+        }
+        for run in self.runs.iter().rev() {
+            if let Some(head) = run.head(hash)? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The heads that moved on last, in two generations: when the young one is full, the old one is
+/// forgotten, if runs have all of it, and the young one grows old.
+#[derive(Debug)]
+struct RecentHeads {
+    generation: usize,
+    young: Heads,
+    old: Heads,
+    /// No head in the old generation moved on in a file that began behind it.
+    old_upto: Position,
+    /// One bit for each young head, by number: whether the live file has moved it on.
+    touched: Vec<u64>,
+}
+
+impl RecentHeads {
+    fn new(generation: usize) -> Self {
+        Self {
+            generation,
+            young: KeyTable::default(),
+            old: KeyTable::default(),
+            old_upto: Position::ZERO,
+            touched: Vec::new(),
+        }
+    }
+
+    fn get(&self, hash: u128) -> Option<&HeadEntry> {
+        self.young.get(hash).next().or_else(|| self.old.get(hash).next())
+    }
+
+    fn advance(&mut self, head: HeadEntry) {
+        let number = self.young.upsert(head, |_| true) as usize;
         if self.touched.len() <= number / 64 {
             // Room for many: it must not grow with each head.
             self.touched.resize((number / 64 + 1).next_power_of_two(), 0);
@@ -64,22 +241,21 @@ impl Tables {
         self.touched[number / 64] |= 1 << (number % 64);
     }
 
-    pub(super) fn list(&mut self, conflict: MaskedAddress) {
-        self.conflicts.push(conflict);
-    }
-
-    /// What was learned since the last call: the file that was live is closed.
-    pub(crate) fn freeze(&mut self) -> Frozen {
-        let ledger = self.ledger.entries_from(self.fresh_from).copied().collect();
-        self.fresh_from = self.ledger.len();
+    /// Heads that moved on in the file from `start`. The oldest file without a run begins at
+    /// `oldest`.
+    fn freeze(&mut self, start: Position, oldest: Position) -> Vec<HeadEntry> {
         let mut heads = Vec::new();
         for (word, base) in self.touched.iter_mut().zip((0..).step_by(64)) {
             let mut left = std::mem::take(word);
             while left > 0 {
-                heads.push(*self.heads.entry(base + left.trailing_zeros()));
+                heads.push(*self.young.entry(base + left.trailing_zeros()));
                 left &= left - 1;
             }
         }
-        Frozen { ledger, heads, conflicts: std::mem::take(&mut self.conflicts) }
+        if self.young.len() >= self.generation && (self.old.is_empty() || self.old_upto < oldest) {
+            self.old = std::mem::take(&mut self.young);
+            self.old_upto = start;
+        }
+        heads
     }
 }

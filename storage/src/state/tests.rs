@@ -6,9 +6,11 @@ use super::*;
 use crate::entry::{Entry, OnConflict};
 use crate::journal::Incarnation;
 
+const LIMITS: TableLimits = TableLimits { keys_max: 10, heads_recent: 10 };
+
 fn folded() -> State {
     let node = NodeName::new("plant").unwrap();
-    let mut state = State::new(node, [9; 16], 10);
+    let mut state = State::new(node, [9; 16], LIMITS);
     let topic = TopicName::new("t").unwrap();
     let producer = ProducerId::from_text("id#p").unwrap();
     let entries = [
@@ -43,9 +45,9 @@ fn folded() -> State {
 }
 
 const GOLDEN: &[&str] = &[
-    "0105706c616e7409090909090909090909090909090909800101017405706c616e740000010180b0bd100000",
+    "0205706c616e7409090909090909090909090909090909800101017405706c616e740000010180b0bd100000",
     "0000000000000000000000000000000000000000000000000000000000000000000000000000000000010174",
-    "0469642370010000000101630174000100000080200100802012000000",
+    "046964237001000000010163017400010000008020010080201200000000",
 ];
 
 #[test]
@@ -53,7 +55,7 @@ fn a_snapshot_has_these_bytes_for_ever() {
     let bytes = folded().snapshot();
     let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(hex, GOLDEN.concat());
-    let back = State::restore(&bytes, Position::new(4096), 10).unwrap();
+    let back = State::restore(&bytes, Position::new(4096), LIMITS).unwrap();
     assert_eq!(back.control, folded().control);
     assert_eq!(back.digest(), folded().digest());
 }
@@ -126,6 +128,13 @@ fn full() -> Control {
         }],
         run: None,
     };
+    let merged = RunInfo {
+        start: Position::ZERO,
+        end: start,
+        incarnation: Incarnation::new(415),
+        checksum: 0x0708,
+        counts: crate::runs::RunCounts { ledger: 416, heads: 417, ..Default::default() },
+    };
     let side = SideFile {
         start,
         incarnation: Incarnation::new(412),
@@ -152,6 +161,7 @@ fn full() -> Control {
         conflicts: BTreeMap::from([(address, conflict)]),
         manifest: Manifest {
             files: BTreeMap::from([(start, file)]),
+            merged: BTreeMap::from([(Position::ZERO, merged)]),
             sides: BTreeMap::from([(start, side)]),
             runs_upto: Position::new(12_288),
         },
@@ -159,13 +169,15 @@ fn full() -> Control {
 }
 
 const FULL: &[&str] = &[
-    "0103687562090909090909090909090909090909090b0201740368756200000101ac0201ad02ae0204017404",
+    "0203687562090909090909090909090909090909090b0201740368756200000101ac0201ad02ae0204017404",
     "6c796f6e0101080808080808080808080808080808080101ac0201ad02ae0204f403f503f601000000000000",
     "0000000000000000f703fe03ff0300020000000000000000000000000000810405d804d9045a020000000000",
     "000000000000000000db04e204e30464020000000000000000000000000000e5040501017404696423709303",
     "9403010104030201900301009103a40601000101630174010101950301019603970300980307806001802080",
     "4009010199039a03070707070707070707070707070707079b03000180209c039d039e030605000000000000",
-    "0000000000000000",
+    "000000000000000001000000000000000000100000000000009f010000080700000000000000000000000000",
+    "00a001000000000000a101000000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000",
 ];
 
 #[test]
@@ -174,22 +186,30 @@ fn a_full_snapshot_has_these_bytes_for_ever() {
     let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(hex, FULL.concat());
     assert_eq!(Control::decode(&bytes), Ok(full()));
+
+    // Version 1 had no merged runs.
+    let mut before = full();
+    before.manifest.merged.clear();
+    let mut bytes = before.encode();
+    assert_eq!((bytes[0], bytes.pop()), (2, Some(0)));
+    bytes[0] = 1;
+    assert_eq!(Control::decode(&bytes), Ok(before));
 }
 
 #[test]
 fn a_snapshot_that_is_none_is_refused() {
     let bytes = folded().snapshot();
     for len in 0..bytes.len() {
-        assert!(State::restore(&bytes[..len], Position::ZERO, 10).is_err(), "cut at {len}");
+        assert!(State::restore(&bytes[..len], Position::ZERO, LIMITS).is_err(), "cut at {len}");
     }
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 0xff;
         // Whatever it says, it is read or refused.
-        let _ = State::restore(&changed, Position::ZERO, 10);
+        let _ = State::restore(&changed, Position::ZERO, LIMITS);
     }
-    let newer = State::restore(&[2], Position::ZERO, 10).unwrap_err();
-    assert_eq!(newer, SnapshotError::Version(2));
+    let newer = State::restore(&[3], Position::ZERO, LIMITS).unwrap_err();
+    assert_eq!(newer, SnapshotError::Version(3));
 }
 
 #[test]

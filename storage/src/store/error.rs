@@ -64,6 +64,9 @@ pub enum StoreError {
     /// The disk is full, and so is the reserve.
     #[error("the disk is full and the reserve is used up; free space and start the node again")]
     ReserveEmpty,
+    /// A run is damaged, and its journal files are there.
+    #[error("{0}; it is made again at the next start")]
+    Run(#[source] RunError),
     /// It failed before.
     #[error("the store has failed before")]
     Failed,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use takt_protocol::words::Timestamp;
 
-use super::job::{Done, Job, JobDone, RunWork, Work};
+use super::job::{Done, Job, JobDone, RunWork, Work, WrittenRun};
 use super::{Store, StoreError};
 use crate::disk::is_full;
 use crate::entry::{Entry, SealedFile, SlotEnd};
 use crate::journal::{FileInfo, Position, SpareFile};
-use crate::runs::{RunInfo, RunReader, Slot};
+use crate::runs::{KeyRun, MergeWork, RunInfo, Slot};
 use crate::state::{Edge, Frozen};
 
 /// How many chunks of the reserve are left for starts.
@@ -46,7 +46,11 @@ pub(super) struct Files {
     current: Position,
     pub(super) unwritten: VecDeque<Unwritten>,
     /// Runs whose entry is not durable yet.
-    pub(super) readers: BTreeMap<Position, RunReader>,
+    pub(super) written: BTreeMap<Position, WrittenRun>,
+    /// A merge between two of its steps.
+    pub(super) merge: Option<Box<MergeWork>>,
+    /// A merged run whose entry is not durable yet.
+    pub(super) merged: Option<Arc<KeyRun>>,
     job_out: bool,
     /// Why the last spare was not made.
     no_spare: Option<io::Error>,
@@ -56,7 +60,8 @@ pub(super) struct Files {
     /// Whether a chunk of the reserve is tried again: once for each spare that was not made.
     try_reserve: bool,
     retry_spare_at: Option<Timestamp>,
-    retry_run_at: Option<Timestamp>,
+    pub(super) retry_run_at: Option<Timestamp>,
+    pub(super) retry_merge_at: Option<Timestamp>,
     retry_reserve_at: Option<Timestamp>,
 }
 
@@ -65,13 +70,16 @@ impl Files {
         Self {
             current,
             unwritten,
-            readers: BTreeMap::new(),
+            written: BTreeMap::new(),
+            merge: None,
+            merged: None,
             job_out: false,
             no_spare: None,
             stuck: false,
             try_reserve: false,
             retry_spare_at: None,
             retry_run_at: None,
+            retry_merge_at: None,
             retry_reserve_at: None,
         }
     }
@@ -128,6 +136,7 @@ impl<T> Store<T> {
         } else {
             let work = self.spare_work(now).or_else(|| self.run_work(now));
             let work = work.or_else(|| self.kept_work(now)).or_else(|| self.reserve_work(now));
+            let work = work.or_else(|| self.merge_work(now));
             work.or_else(|| self.index_work(now).map(|work| Work::Index(Box::new(work))))
         }
     }
@@ -151,6 +160,9 @@ impl<T> Store<T> {
 
     fn run_work(&self, now: Timestamp) -> Option<Work> {
         let unwritten = self.files.unwritten.front()?;
+        if self.must_merge_first() {
+            return None;
+        }
         is_due(self.files.retry_run_at, now).then(|| Work::Run(Box::new(unwritten.work.clone())))
     }
 
@@ -192,13 +204,13 @@ impl<T> Store<T> {
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
             Done::Reserve(Err(_)) => self.files.retry_reserve_at = Some(retry_at),
             Done::Run { start, result: Ok(run) } => {
-                let (info, reader) = *run;
-                let written = self.files.unwritten.pop_front().expect("the run's file waits");
-                assert_eq!(written.work.file.start, start, "runs are written oldest first");
+                let file = self.files.unwritten.pop_front().expect("the run's file waits");
+                assert_eq!(file.work.file.start, start, "runs are written oldest first");
                 self.files.retry_run_at = None;
-                self.name_run(&written, info, reader);
+                self.name_run(&file, *run);
             }
             Done::Run { result: Err(_), .. } => self.files.retry_run_at = Some(retry_at),
+            Done::Merge(result) => self.on_merge_step(*result, now),
             Done::Side { start, result } => self.on_side_done(start, result, now),
             Done::Index(result) => self.on_index_done(*result, now),
         }
@@ -206,20 +218,28 @@ impl<T> Store<T> {
         self.show_status();
     }
 
-    fn name_run(&mut self, written: &Unwritten, info: RunInfo, reader: RunReader) {
-        if written.named {
-            self.view.catalog().sealed(reader);
+    fn name_run(&mut self, file: &Unwritten, run: WrittenRun) {
+        if file.named {
+            self.show_run(run);
             self.listings.go_stale();
         } else {
-            self.files.readers.insert(info.start, reader);
-            self.waiting.push_back(Entry::RunAdded { file: written.sealed(Some(info)) });
+            self.waiting.push_back(Entry::RunAdded { file: file.sealed(Some(run.info)) });
+            self.files.written.insert(run.info.start, run);
         }
+    }
+
+    /// From now on, look-ups of batches and of keys go to the run of a file.
+    pub(super) fn show_run(&mut self, run: WrittenRun) {
+        let WrittenRun { info, reader, keys } = run;
+        self.view.catalog().sealed(reader);
+        self.state.tables.sealed(info.start, Some(keys));
     }
 
     /// Files without anything for a run go into the manifest without one.
     fn seal_empty_files(&mut self) {
         while let Some(front) = self.files.unwritten.pop_front_if(|front| front.work.is_empty()) {
             self.view.catalog().drop_file(front.work.file.start);
+            self.state.tables.sealed(front.work.file.start, None);
             self.waiting.push_back(Entry::RunAdded { file: front.sealed(None) });
         }
         self.flush_waiting();
@@ -270,7 +290,8 @@ impl<T> Store<T> {
             let partitions = self.state.control.partitions.iter();
             let ends = partitions.map(|partition| partition.end).collect();
             let snapshot = self.state.snapshot();
-            self.roll = Some(RollPlan { snapshot, frozen: self.state.tables.freeze(), ends });
+            let frozen = self.state.tables.freeze(self.files.current);
+            self.roll = Some(RollPlan { snapshot, frozen, ends });
         }
         self.filling = Some(match self.used_buffer.take() {
             Some(used) => self.journal.begin_again(used),
@@ -295,6 +316,9 @@ impl<T> Store<T> {
     /// Goes on in the next file, as planned. False where the spare file is still being made.
     pub(super) fn go_to_next_file(&mut self) -> Result<bool, StoreError> {
         let Some(plan) = &self.roll else { return Ok(true) };
+        if self.must_wait_for_runs() {
+            return Ok(false);
+        }
         let len_min = self.journal.spare_bytes_min(plan.snapshot.len());
         let Some(spare) = self.next_file(len_min)? else { return Ok(false) };
         let plan = self.roll.take().expect("it was there");

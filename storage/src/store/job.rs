@@ -12,7 +12,10 @@ use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::index::IndexError;
 use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker};
-use crate::runs::{RunError, RunInfo, RunInput, RunReader, RunWriteError, RunWriter};
+use crate::runs::{
+    KeyRun, MergeError, MergeStep, MergeWork, RunError, RunInfo, RunInput, RunReader,
+    RunWriteError, RunWriter,
+};
 use crate::state::Frozen;
 use crate::view::SideReader;
 
@@ -25,6 +28,7 @@ pub(super) enum Work {
     Spare { maker: SpareMaker, disk: Arc<dyn Disk>, len_bytes: u64, margin_bytes: u64 },
     Reserve { maker: SpareMaker, chunk: usize, len_bytes: u64 },
     Run(Box<RunWork>),
+    Merge(Box<MergeTask>),
     Side(Box<SideWork>),
     Index(Box<IndexWork>),
 }
@@ -47,9 +51,45 @@ pub struct JobDone(pub(super) Done);
 pub(super) enum Done {
     Spare(io::Result<SpareFile>),
     Reserve(io::Result<SpareFile>),
-    Run { start: Position, result: Result<Box<(RunInfo, RunReader)>, RunJobError> },
+    Run { start: Position, result: Result<Box<WrittenRun>, RunJobError> },
+    Merge(Box<Result<MergeStep, MergeError>>),
     Side { start: Position, result: Result<Box<(SideFile, SideReader)>, SideJobError> },
     Index(Box<Result<IndexDone, IndexError>>),
+}
+
+/// A run that is durable and not named yet.
+#[derive(Debug)]
+pub(super) struct WrittenRun {
+    pub(super) info: RunInfo,
+    pub(super) reader: RunReader,
+    pub(super) keys: Arc<KeyRun>,
+}
+
+/// A merge that is begun or goes on.
+#[derive(Debug)]
+pub(super) enum MergeTask {
+    Begin {
+        disk: Arc<dyn Disk>,
+        journal: JournalId,
+        start: Position,
+        end: Position,
+        inputs: Vec<Arc<KeyRun>>,
+        /// What must stay free beside the merged run, in bytes.
+        margin_bytes: u64,
+    },
+    GoOn(Box<MergeWork>),
+}
+
+impl MergeTask {
+    fn run(self) -> Result<MergeStep, MergeError> {
+        match self {
+            Self::GoOn(work) => work.step(),
+            Self::Begin { disk, journal, start, end, inputs, margin_bytes } => {
+                let work = MergeWork::begin(disk, journal, start, end, inputs, margin_bytes)?;
+                Ok(MergeStep::More(Box::new(work)))
+            }
+        }
+    }
 }
 
 /// Why a run was not written.
@@ -72,6 +112,7 @@ impl Job {
                 maker.begin_reserve(chunk, len_bytes).and_then(crate::journal::SpareWork::finish),
             ),
             Work::Run(work) => Done::Run { start: work.file.start, result: work.write() },
+            Work::Merge(task) => Done::Merge(Box::new(task.run())),
             Work::Side(work) => Done::Side { start: work.start(), result: work.write() },
             Work::Index(work) => Done::Index(Box::new(work.run())),
         })
@@ -98,6 +139,7 @@ impl JobDone {
             Done::Spare(_) => Some("spare journal file"),
             Done::Reserve(_) => Some("chunk of the reserve"),
             Done::Run { .. } => Some("run of a journal file"),
+            Done::Merge(_) => Some("merged run"),
             Done::Side { .. } | Done::Index(_) => None,
         }
     }
@@ -109,6 +151,7 @@ impl JobDone {
                 result.as_ref().err().map(ToString::to_string)
             }
             Done::Run { result, .. } => result.as_ref().err().map(ToString::to_string),
+            Done::Merge(result) => result.as_ref().as_ref().err().map(ToString::to_string),
             Done::Side { result, .. } => result.as_ref().err().map(ToString::to_string),
             Done::Index(result) => result.as_ref().as_ref().err().map(ToString::to_string),
         }
@@ -128,14 +171,15 @@ impl RunWork {
         self.live.extents().map(|extent| extent.append_time).max().unwrap_or_default()
     }
 
-    fn write(&self) -> Result<Box<(RunInfo, RunReader)>, RunJobError> {
+    fn write(&self) -> Result<Box<WrittenRun>, RunJobError> {
         let input = RunInput {
             journal: self.journal,
             start: self.file.start,
             end: self.file.end,
             incarnation: self.file.incarnation,
-            ledger: self.frozen.ledger.clone(),
+            ledger: self.frozen.ledger.entries().copied().collect(),
             heads: self.frozen.heads.clone(),
+            new_orders: self.frozen.new_orders,
             extents: self.live.extents().copied().collect(),
             chains: self.live.chains().collect(),
             orders: self.live.orders().iter().copied().collect(),
@@ -149,6 +193,7 @@ impl RunWork {
         };
         let info = RunWriter::write(&*self.disk, input)?;
         let reader = RunReader::open(&*self.disk, self.journal, &info)?;
-        Ok(Box::new((info, reader)))
+        let keys = Arc::new(KeyRun::open(&*self.disk, self.journal, &info)?);
+        Ok(Box::new(WrittenRun { info, reader, keys }))
     }
 }

@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod job;
 mod listing;
+mod merging;
 mod open;
 mod operation;
 mod options;
@@ -88,6 +89,8 @@ pub struct Store<T> {
     data_end: Position,
     full: bool,
     failed: bool,
+    /// Why it fails as soon as it is asked to seal.
+    broken: Option<StoreError>,
     /// When the session of a transient producer ended.
     ended: BTreeMap<(TopicName, ProducerId), Timestamp>,
     uplink_needs: Option<BTreeMap<Slot, BatchNumber>>,
@@ -111,7 +114,8 @@ impl<T> Store<T> {
 
     /// Whether there is something to seal, and nothing in flight.
     pub fn wants_seal(&self) -> bool {
-        !self.in_flight && !self.failed && (self.has_entries() || !self.held.is_empty())
+        let waits = self.has_entries() || !self.held.is_empty() || self.broken.is_some();
+        !self.in_flight && !self.failed && waits
     }
 
     /// What is staged for the next commit, in bytes.
@@ -157,6 +161,10 @@ impl<T> Store<T> {
     pub fn seal(&mut self) -> Result<Option<PendingCommit<T>>, StoreError> {
         if self.failed {
             return Err(StoreError::Failed);
+        }
+        if let Some(broken) = self.broken.take() {
+            self.failed = true;
+            return Err(broken);
         }
         if !self.wants_seal() {
             return Ok(None);
@@ -252,11 +260,20 @@ impl<T> Store<T> {
 
     fn publish(&mut self, news: News) {
         let News { effects, partitions, topics, cursors, conflicts, producers } = news;
-        let catalog = self.view.catalog();
-        catalog.publish(effects.batches, effects.orders);
+        self.view.catalog().publish(effects.batches, effects.orders);
         for file in &effects.sealed {
-            if let Some(reader) = self.files.readers.remove(&file.start) {
-                catalog.sealed(reader);
+            if let Some(run) = self.files.written.remove(&file.start) {
+                self.show_run(run);
+            }
+        }
+        for run in &effects.merged {
+            if let Some(merged) = self.files.merged.take_if(|merged| merged.info() == run) {
+                self.state.tables.merged(merged);
+            }
+        }
+        for name in &effects.unnamed {
+            if let Err(error) = self.disk.remove(name) {
+                tracing::warn!(name, %error, "a run that is needed no more could not be removed");
             }
         }
         if !effects.sides.is_empty() {
@@ -304,9 +321,9 @@ impl<T> Store<T> {
         directory.status.conflicts = directory.conflicts.len();
         let status = &mut directory.status;
         status.journal_durable = self.journal.durable();
-        status.keys = self.state.tables.ledger.len();
+        status.keys = self.state.tables.keys();
         status.keys_max = self.options.keys_max;
-        status.orders = self.state.tables.heads.len();
+        status.orders = self.state.tables.orders();
         status.full = self.full;
         status.conflicts_kept_full = self.sides.are_full();
         status.counters = self.counters;

@@ -9,7 +9,7 @@
 //! 5. Start the journal in a fresh file, with the state at what was proved durable as its
 //!    snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use crate::entry::{Entry, SealedFile, SideFile};
 use crate::index::Stamp;
 use crate::journal::{CommitRef, Entropy, FileInfo, Journal, Position, Scan, ScanError, SpareFile};
 use crate::keys::{KeyHasher, KeyHashes};
-use crate::runs::{RunError, RunReader};
+use crate::runs::{KeyRun, RunError, RunInfo, RunReader};
 use crate::sequencer::Scratch;
 use crate::state::{Effects, State};
 use crate::view::{Counters, Directory, View};
@@ -56,7 +56,7 @@ impl<T> Store<T> {
     ) -> Result<(Self, OpenReport), OpenError> {
         let mut secret = [0; 16];
         entropy.fill(&mut secret);
-        let state = State::new(options.node.clone(), secret, options.keys_max);
+        let state = State::new(options.node.clone(), secret, options.table_limits());
         let snapshot = state.snapshot();
         let journal = Journal::create(Arc::clone(&disk), &options.journal, entropy, &snapshot)?;
         let report = OpenReport {
@@ -84,16 +84,16 @@ impl<T> Store<T> {
         now: Timestamp,
     ) -> Result<(Self, OpenReport), OpenError> {
         let (snapshot, at) = scan.newest_snapshot();
-        let mut state = State::restore(snapshot, at, options.keys_max)?;
+        let mut state = State::restore(snapshot, at, options.table_limits())?;
         if state.control.node != options.node {
             let (found, expected) = (state.control.node.to_string(), options.node.to_string());
             return Err(OpenError::OtherNode { found, expected });
         }
-        let AtEnd { files: manifest, all: ends, .. } = manifest_at_end(&scan, &state, at)?;
-        check_files(&scan, &manifest)?;
+        let manifest = manifest_at_end(&scan, &state, at)?;
+        check_files(&scan, &manifest.files)?;
+        let ends = &manifest.all;
         scan.know_ends(ends.values().map(|file| (file.start, file.end)));
-        let Loaded { readers, upto, rebuilt } =
-            load_runs(&*disk, &scan, &mut state, &manifest, &ends)?;
+        let Loaded { readers, upto, rebuilt } = open_runs(&*disk, &scan, &mut state, &manifest)?;
         let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));
 
         let catalog = Catalog::new(upto);
@@ -120,12 +120,12 @@ impl<T> Store<T> {
             return Err(error);
         }
         replay.pass(scan.end());
-        let Replay { state, catalog, snapshot, mut unwritten, .. } = replay;
+        let Replay { mut state, catalog, snapshot, mut unwritten, .. } = replay;
         let snapshot = snapshot.unwrap_or_else(|| state.snapshot());
         let stamp = Stamp { journal: scan.id(), end: scan.end() };
         let (journal, started) = scan.start(&snapshot, &options.journal, entropy)?;
 
-        name_known(&disk, &state, &catalog, &mut unwritten);
+        name_known(&disk, &mut state, &catalog, &mut unwritten);
         let report = OpenReport {
             created: false,
             incarnation: journal.incarnation(),
@@ -166,7 +166,31 @@ impl<T> Store<T> {
                 self.drop_file(file.start);
             }
         }
+        self.remove_unnamed_runs();
         self.show_files();
+    }
+
+    /// Runs that nothing names: of merges that were not finished, and what was merged since.
+    fn remove_unnamed_runs(&self) {
+        let manifest = &self.state.control.manifest;
+        let of_files = manifest.files.values().filter_map(|file| file.run.as_ref());
+        let mut named: BTreeSet<String> = of_files.map(RunInfo::name).collect();
+        named.extend(manifest.merged.values().map(RunInfo::merged_name));
+        let names = match self.disk.list() {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(%error, "the directory could not be listed");
+                return;
+            }
+        };
+        for (name, _) in names {
+            let whole = name.strip_suffix(".tmp").unwrap_or(&name);
+            let is_run = RunInfo::is_merged_name(whole) || RunInfo::parse_name(whole).is_some();
+            let unnamed = is_run && !named.contains(&name);
+            if let Some(error) = unnamed.then(|| self.disk.remove(&name).err()).flatten() {
+                tracing::warn!(name, %error, "an unfinished run could not be removed");
+            }
+        }
     }
 }
 
@@ -218,6 +242,7 @@ impl Parts {
             data_end: end,
             full: false,
             failed: false,
+            broken: None,
             ended: BTreeMap::new(),
             uplink_needs: None,
             uplink_topics: None,
@@ -238,6 +263,7 @@ pub(super) struct AtEnd {
     pub(super) files: SealedFiles,
     /// With those that were dropped behind the snapshot.
     pub(super) all: SealedFiles,
+    pub(super) merged: BTreeMap<Position, RunInfo>,
     pub(super) sides: BTreeMap<Position, SideFile>,
 }
 
@@ -248,6 +274,7 @@ pub(super) fn manifest_at_end(
     at: Position,
 ) -> Result<AtEnd, OpenError> {
     let mut files = state.control.manifest.files.clone();
+    let mut merged = state.control.manifest.merged.clone();
     let mut sides = state.control.manifest.sides.clone();
     let mut all = files.clone();
     let mut failed = None;
@@ -263,13 +290,21 @@ pub(super) fn manifest_at_end(
             Entry::FileDropped { start } => {
                 if let Some(file) = files.get_mut(&start) {
                     file.slots.clear();
-                    if file.run.is_none() {
+                    let merged = |run: &RunInfo| merged.values().any(|merged| merged.covers(run));
+                    if file.run.as_ref().is_none_or(merged) {
                         files.remove(&start);
                     }
                 }
             }
             Entry::ConflictsKept { side } => {
                 sides.insert(side.start, side);
+            }
+            Entry::KeysMerged { run } => {
+                merged.retain(|_, old: &mut RunInfo| !run.covers(old));
+                files.retain(|_, file| {
+                    !(file.is_dropped() && file.run.is_some_and(|old| run.covers(&old)))
+                });
+                merged.insert(run.start, run);
             }
             Entry::TopicCreated { .. }
             | Entry::MirrorBegun { .. }
@@ -293,7 +328,7 @@ pub(super) fn manifest_at_end(
     })?;
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(AtEnd { files, all, sides }),
+        None => Ok(AtEnd { files, all, merged, sides }),
     }
 }
 
@@ -310,78 +345,85 @@ pub(super) fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), Ope
 }
 
 struct Loaded {
-    /// Of the files that are not dropped. Those of dropped ones are read here and never again:
-    /// kept open they would be a file descriptor for each file within the horizon.
+    /// Of the files that are not dropped.
     readers: Vec<RunReader>,
-    /// The runs that were loaded hold all below it.
+    /// The runs that were opened hold all below it.
     upto: Position,
     rebuilt: usize,
 }
 
-/// Loads runs into the tables, oldest first, up to the first that is damaged.
-fn load_runs(
+/// Opens the runs, oldest first, up to the first that is damaged: what it covers, and all behind, is
+/// replayed. That takes no time that grows with what they hold, but for their filters.
+fn open_runs(
     disk: &dyn Disk,
     scan: &Scan,
     state: &mut State,
-    manifest: &SealedFiles,
-    ends: &SealedFiles,
+    manifest: &AtEnd,
 ) -> Result<Loaded, OpenError> {
-    let runs_upto = ends.values().map(|file| file.end).max().unwrap_or_default();
-    let upto = runs_upto.max(state.control.manifest.runs_upto);
-    let counts = manifest.values().filter_map(|file| file.run.as_ref()).map(|run| run.counts);
-    let expected = counts.fold(0, |sum: u64, counts| sum.saturating_add(counts.ledger));
-    state.tables.expect_keys(usize::try_from(expected).unwrap_or(usize::MAX));
-    // Used again for each run: fresh memory costs as much as what is done with it.
-    let (mut keys, mut heads) = (Vec::new(), Vec::new());
-    let mut loaded = Loaded { readers: Vec::new(), upto, rebuilt: 0 };
-    for (index, file) in manifest.values().enumerate() {
-        let Some(info) = &file.run else { continue };
-        let reader = RunReader::open(disk, scan.id(), info).and_then(|reader| {
-            // All of a run is read before any of it counts.
-            fill(&mut keys, reader.entries())?;
-            fill(&mut heads, reader.heads())?;
-            Ok(reader)
-        });
-        match reader {
-            Ok(reader) => {
-                for &key in &keys {
-                    state.tables.load_key(key);
-                }
-                #[cfg(takt_planted)]
-                if takt_protocol::planted::is("heads_forgotten") {
-                    heads.clear();
-                }
-                for &head in &heads {
-                    state.tables.load_head(head);
-                }
-                if !file.is_dropped() {
-                    loaded.readers.push(reader);
-                }
-            }
-            Err(error) if file.is_dropped() => return Err(OpenError::Run(error)),
+    let AtEnd { files, all, merged, .. } = manifest;
+    let runs_upto = all.values().map(|file| file.end).max().unwrap_or_default();
+    let mut loaded = Loaded {
+        readers: Vec::new(),
+        upto: runs_upto.max(state.control.manifest.runs_upto),
+        rebuilt: 0,
+    };
+    let mut damage = None;
+    for (file, info) in kept_runs(files) {
+        match RunReader::open(disk, scan.id(), info) {
+            Ok(reader) => loaded.readers.push(reader),
             Err(error) => {
-                tracing::warn!(run = info.name(), %error, "a run is made again from its file");
-                let behind = manifest.values().skip(index);
-                if let Some(lost) = behind.clone().find(|file| file.is_dropped()) {
-                    tracing::error!(start = %lost.start, "a dropped file lies behind it");
-                    return Err(OpenError::Run(error));
-                }
-                loaded.rebuilt = behind.filter(|file| file.run.is_some()).count();
-                loaded.upto = file.start;
+                damage = Some((file.start, error));
                 break;
             }
         }
     }
+    let of_files = files.values().filter_map(|file| file.run.as_ref());
+    let unmerged = of_files.filter(|run| !merged.values().any(|merged| merged.covers(run)));
+    let runs = merged.values().map(|run| (run, true)).chain(unmerged.map(|run| (run, false)));
+    for (info, is_merged) in runs {
+        if damage.as_ref().is_some_and(|(from, _)| *from <= info.start) {
+            break;
+        }
+        let run = if is_merged {
+            KeyRun::open_merged(disk, scan.id(), info)
+        } else {
+            KeyRun::open(disk, scan.id(), info)
+        };
+        match run {
+            Ok(run) => state.tables.add(Arc::new(run)),
+            Err(error) if can_be_made_again(files, info) => damage = Some((info.start, error)),
+            Err(error) => return Err(OpenError::Run(error)),
+        }
+    }
+    let Some((from, error)) = damage else { return Ok(loaded) };
+    tracing::warn!(%from, %error, "runs are made again from their files");
+    if let Some(lost) = files.values().find(|file| file.start >= from && file.is_dropped()) {
+        tracing::error!(start = %lost.start, "a dropped file lies behind it");
+        return Err(OpenError::Run(error));
+    }
+    loaded.rebuilt = files.range(from..).filter(|(_, file)| file.run.is_some()).count();
+    loaded.readers.retain(|reader| reader.info().start < from);
+    loaded.upto = from;
     Ok(loaded)
 }
 
-/// Puts `rows` in place of what `into` holds.
-fn fill<R>(
-    into: &mut Vec<R>,
-    mut rows: impl Iterator<Item = Result<R, RunError>>,
-) -> Result<(), RunError> {
-    into.clear();
-    rows.try_for_each(|row| row.map(|row| into.push(row)))
+/// The files that are not dropped and have a run, oldest first.
+fn kept_runs(files: &SealedFiles) -> impl Iterator<Item = (&SealedFile, &RunInfo)> {
+    let kept = files.values().filter(|file| !file.is_dropped());
+    kept.filter_map(|file| Some((file, file.run.as_ref()?)))
+}
+
+/// Whether the files of the manifest hold all that a run covers. Those that were dropped, and whose
+/// keys were merged, are not among them.
+pub(super) fn can_be_made_again(files: &SealedFiles, run: &RunInfo) -> bool {
+    let mut upto = run.start;
+    for file in files.range(run.start..run.end).map(|(_, file)| file) {
+        if file.start != upto || file.is_dropped() {
+            return false;
+        }
+        upto = file.end;
+    }
+    upto == run.end
 }
 
 /// Replays into a state, and closes each file where it ends.
@@ -492,7 +534,7 @@ impl<'a> Replay<'a> {
                 disk: Arc::clone(self.disk),
                 journal: self.journal,
                 live: self.catalog.freeze(file.end),
-                frozen: Arc::new(self.state.tables.freeze()),
+                frozen: Arc::new(self.state.tables.freeze(file.start)),
                 file,
             };
             self.unwritten.push(Unwritten { work, ends, named: false });
@@ -507,32 +549,49 @@ impl<'a> Replay<'a> {
 /// one that is made again are made again too: the catalog wants them in their order.
 fn name_known(
     disk: &Arc<dyn Disk>,
-    state: &State,
+    state: &mut State,
     catalog: &Catalog,
     unwritten: &mut Vec<Unwritten>,
 ) {
     let mut behind = false;
     unwritten.retain_mut(|file| {
-        let manifest = &state.control.manifest;
-        let Some(known) = manifest.files.get(&file.work.file.start) else {
+        let State { control, tables, .. } = state;
+        let start = file.work.file.start;
+        let Some(known) = control.manifest.files.get(&start) else {
             // One that was sealed and is not named was dropped for good; its file is just not gone.
-            let dropped = file.work.file.end <= manifest.runs_upto;
+            let dropped = file.work.file.end <= control.manifest.runs_upto;
             if dropped {
-                catalog.drop_file(file.work.file.start);
+                catalog.drop_file(start);
+                tables.sealed(start, None);
             }
             return !dropped;
         };
         let Some(info) = &known.run else {
-            catalog.drop_file(known.start);
+            catalog.drop_file(start);
+            tables.sealed(start, None);
             return false;
         };
-        let reader = RunReader::open(&**disk, file.work.journal, info)
-            .and_then(|reader| reader.verify().map(|()| reader));
-        match reader {
-            Ok(reader) if !behind => catalog.sealed(reader),
+        match open_whole(&**disk, file.work.journal, info) {
+            Ok((reader, keys)) if !behind => {
+                catalog.sealed(reader);
+                tables.sealed(start, Some(keys));
+            }
             Ok(_) | Err(_) => behind = true,
         }
         file.named = behind;
         behind
     });
+}
+
+/// A run of which every byte was read.
+pub(super) fn open_whole(
+    disk: &dyn Disk,
+    journal: crate::journal::JournalId,
+    info: &RunInfo,
+) -> Result<(RunReader, Arc<KeyRun>), RunError> {
+    let reader = RunReader::open(disk, journal, info)?;
+    reader.verify()?;
+    let keys = Arc::new(KeyRun::open(disk, journal, info)?);
+    keys.verify()?;
+    Ok((reader, keys))
 }

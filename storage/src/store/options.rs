@@ -5,6 +5,7 @@ use std::time::Duration;
 use takt_protocol::words::NodeName;
 
 use crate::journal::{CutTail, Incarnation, JournalOptions, Position};
+use crate::state::TableLimits;
 
 /// Settings of a store.
 #[derive(Debug, Clone)]
@@ -15,11 +16,20 @@ pub struct StoreOptions {
     pub journal: JournalOptions,
     /// How many entries the dedup ledger, and how many the order heads may have.
     pub keys_max: usize,
+    /// How many order heads make a generation in memory, of which there are two: those of orders
+    /// that went on long ago are read from the disk.
+    pub heads_recent: usize,
     /// How many bytes of journal files are kept at least before the oldest are dropped; 0 is
     /// without a limit.
     pub retention_bytes: u64,
     /// How long records are kept at least before the oldest files are dropped.
     pub retention_age: Option<Duration>,
+}
+
+impl StoreOptions {
+    pub(super) fn table_limits(&self) -> TableLimits {
+        TableLimits { keys_max: self.keys_max, heads_recent: self.heads_recent }
+    }
 }
 
 /// What opening a store came to.

@@ -11,6 +11,9 @@ impl<T> Store<T> {
     /// the uplink nor a cursor with hold still needs. One with open conflicts waits for the copy
     /// of those.
     pub(super) fn retain(&mut self, now: Timestamp) {
+        if self.unread_merge().is_some() {
+            return;
+        }
         let files = self.journal.files();
         let mut kept_bytes: u64 = files.iter().map(|file| file.len_bytes).sum();
         let mut chosen = Vec::new();

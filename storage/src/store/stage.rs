@@ -141,6 +141,13 @@ impl<T> Store<T> {
         }
         self.retain(now);
         self.flush_waiting();
+        let (memory_bytes, disk_bytes) = self.state.tables.bytes();
+        let runs = self.state.tables.runs().len();
+        let mut directory = self.view.directory_mut();
+        directory.status.keys_memory_bytes = memory_bytes;
+        directory.status.keys_disk_bytes = disk_bytes;
+        directory.status.runs = runs;
+        drop(directory);
         self.show_status();
     }
 
@@ -170,6 +177,14 @@ impl<T> Store<T> {
             Judged::Refused(refusal) => {
                 self.counters.refused += 1;
                 Plan::Answer(Answer::Refused(refusal))
+            }
+            Judged::Unreadable(error) => {
+                self.counters.refused += 1;
+                let first = publication.batch.header().first_sequence;
+                let detail = error.to_string();
+                self.see_damage(error);
+                let refusal = Refusal::resend(ErrorCode::Unreadable, detail, first);
+                Plan::NoRoom(Answer::Refused(refusal))
             }
             Judged::Fresh { receipt, .. } if self.full => {
                 let first = receipt.first_sequence;

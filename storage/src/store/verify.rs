@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::OpenError;
-use super::open::{AtEnd, check_files, manifest_at_end};
+use super::open::{AtEnd, check_files, manifest_at_end, open_whole};
 use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::journal::{Position, Scan};
-use crate::runs::{RunError, RunInfo, RunReader};
-use crate::state::State;
+use crate::runs::{KeyRun, RunError, RunInfo};
+use crate::state::{State, TableLimits};
 use crate::view::{SideError, SideReader};
 
 /// A file that the manifest names beside the journal's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeptFile {
-    /// A run.
+    /// The run of a journal file.
     Run(RunInfo),
+    /// A run that was merged from others.
+    Keys(RunInfo),
     /// The open conflicts of a journal file.
     Side(SideFile),
 }
@@ -26,6 +28,7 @@ impl KeptFile {
     pub fn name(&self) -> String {
         match self {
             Self::Run(info) => info.name(),
+            Self::Keys(info) => info.merged_name(),
             Self::Side(side) => side.name(),
         }
     }
@@ -51,6 +54,8 @@ pub struct RunReport {
     pub damage: Option<KeptDamage>,
 }
 
+const NO_TABLES: TableLimits = TableLimits { keys_max: 1, heads_recent: 1 };
+
 /// Where the journal's files end, by their starts, as the manifest says: what
 /// [`crate::journal::verify`] needs where the file behind one was dropped.
 ///
@@ -59,7 +64,7 @@ pub struct RunReport {
 pub fn sealed_ends(disk: &Arc<dyn Disk>) -> Result<BTreeMap<Position, Position>, OpenError> {
     let scan = Scan::open(Arc::clone(disk))?;
     let (snapshot, at) = scan.newest_snapshot();
-    let state = State::restore(snapshot, at, 1)?;
+    let state = State::restore(snapshot, at, NO_TABLES)?;
     let AtEnd { all, .. } = manifest_at_end(&scan, &state, at)?;
     Ok(all.values().map(|file| (file.start, file.end)).collect())
 }
@@ -73,19 +78,22 @@ pub fn sealed_ends(disk: &Arc<dyn Disk>) -> Result<BTreeMap<Position, Position>,
 pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
     let scan = Scan::open(Arc::clone(disk))?;
     let (snapshot, at) = scan.newest_snapshot();
-    // The tables stay empty.
-    let state = State::restore(snapshot, at, 1)?;
-    let AtEnd { files, sides, .. } = manifest_at_end(&scan, &state, at)?;
+    let state = State::restore(snapshot, at, NO_TABLES)?;
+    let AtEnd { files, merged, sides, .. } = manifest_at_end(&scan, &state, at)?;
     check_files(&scan, &files)?;
     let runs = files.values().filter_map(|file| file.run).map(|info| {
-        let run = RunReader::open(&**disk, scan.id(), &info);
+        let run = open_whole(&**disk, scan.id(), &info);
+        RunReport { info: KeptFile::Run(info), damage: run.err().map(KeptDamage::from) }
+    });
+    let merged = merged.values().map(|info| {
+        let run = KeyRun::open_merged(&**disk, scan.id(), info).map(Arc::new);
         let damage = run.and_then(|run| run.verify()).err().map(KeptDamage::from);
-        RunReport { info: KeptFile::Run(info), damage }
+        RunReport { info: KeptFile::Keys(*info), damage }
     });
     let sides = sides.values().map(|info| {
         let side = SideReader::open(&**disk, scan.id(), info);
         let damage = side.and_then(|side| side.verify()).err().map(KeptDamage::from);
         RunReport { info: KeptFile::Side(*info), damage }
     });
-    Ok(runs.chain(sides).collect())
+    Ok(runs.chain(merged).chain(sides).collect())
 }

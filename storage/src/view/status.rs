@@ -15,6 +15,12 @@ pub struct Status {
     pub journal_bytes: u64,
     /// Entries of the dedup ledger.
     pub keys: usize,
+    /// What the ledger and the order heads take in memory, in bytes, about a second ago.
+    pub keys_memory_bytes: usize,
+    /// What their runs take on disk, in bytes.
+    pub keys_disk_bytes: u64,
+    /// Runs that a look-up of a key meets at most.
+    pub runs: usize,
     /// How many it may have.
     pub keys_max: usize,
     /// Order keys with a head.

@@ -63,6 +63,7 @@ impl Writer {
                 reserve_chunk_bytes: 32 << 10,
             },
             keys_max: 100,
+            heads_recent: 1 << 20,
             retention_bytes: 1 << 30,
             retention_age: None,
         };

@@ -155,6 +155,7 @@ impl SimNode {
             node: name.clone(),
             journal: plan.journal.clone(),
             keys_max: 10_000_000,
+            heads_recent: 40,
             retention_bytes: retention,
             retention_age: None,
         };

@@ -71,6 +71,7 @@ impl World {
                 reserve_chunk_bytes: 48 << 10,
             },
             keys_max: 10_000,
+            heads_recent: 1 << 20,
             retention_bytes: 0,
             retention_age: Some(DAY),
         };

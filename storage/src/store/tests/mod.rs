@@ -3,6 +3,7 @@
 mod crash;
 mod full;
 mod listing;
+mod merging;
 mod mirror;
 mod model;
 mod publish;
@@ -67,6 +68,7 @@ pub(super) fn options(node: &str) -> StoreOptions {
             reserve_chunk_bytes: 48 << 10,
         },
         keys_max: 10_000,
+        heads_recent: 40,
         retention_bytes: 0,
         retention_age: None,
     }

@@ -133,7 +133,7 @@ proptest! {
         // A snapshot and nothing behind it is the whole.
         let state = &world.store.state;
         let at = world.store.journal.position();
-        let restored = State::restore(&state.snapshot(), at, 10).unwrap();
+        let restored = State::restore(&state.snapshot(), at, world.options.table_limits()).unwrap();
         prop_assert_eq!(&restored.control, &state.control);
     }
 }

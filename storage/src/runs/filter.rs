@@ -1,0 +1,354 @@
+//! Which hashes a section cannot have: a binary fuse filter, 2.25 bytes a key.
+//!
+//! Each key has three positions, and its fingerprint is the exclusive or of what stands there. A
+//! key that was not put in passes once in 65,536. Keys are split by their upper half into shards
+//! of a million at most, so that building one stays in the cache and needs little memory.
+//!
+//! ```text
+//! shards u32, reserved u32
+//! for each shard: seed u64, segment bits u32, segments u32
+//! for each shard: (segments + 2) << segment bits fingerprints, u16 each
+//! ```
+//! Key, shard and positions of a 128-bit hash: see [`Shard::positions`]. Without keys there is not
+//! a byte. Construction as by Graf and Lemire, "Binary Fuse Filters: Fast and Smaller Than Xor
+//! Filters" (2022).
+
+use takt_protocol::varint::Cursor;
+
+/// Keys of a shard, about: hashes are uniform.
+const SHARD_KEYS: u64 = 1 << 20;
+const HEAD: usize = 8;
+const SHARD_HEAD: usize = 16;
+/// Segments longer than this do not make the filter smaller.
+const SEGMENT_BITS_MAX: u32 = 18;
+const SEGMENT_BITS_MIN: u32 = 2;
+/// With keys that differ, one seed in ten is bad at most; after so many, two are the same.
+const SEEDS_BEFORE_SORT: u64 = 8;
+/// A shard of no more keys than this has room for twice as many: peeling few keys is luck.
+const FEW: usize = 64;
+
+/// Says of a hash that it is not there, or may be.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    shards: Vec<(Shard, usize)>,
+    fingerprints: Vec<u16>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shard {
+    seed: u64,
+    segment_bits: u32,
+    segments: u32,
+}
+
+impl Shard {
+    /// The three positions of a key, and its fingerprint.
+    #[expect(clippy::cast_possible_truncation, reason = "all are within the shard, or lower bits")]
+    fn positions(&self, key: u64) -> ([usize; 3], u16) {
+        let hash = mix(key.wrapping_add(self.seed));
+        let len = 1_u64 << self.segment_bits;
+        let first = high_half(hash, u64::from(self.segments) << self.segment_bits);
+        let second = (first + len) ^ (hash >> 18 & (len - 1));
+        let third = (first + 2 * len) ^ (hash & (len - 1));
+        ([first as usize, second as usize, third as usize], (hash ^ hash >> 32) as u16)
+    }
+
+    fn len(&self) -> usize {
+        (self.segments as usize + 2) << self.segment_bits
+    }
+}
+
+impl Filter {
+    /// From its bytes; `None` where they are no filter.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self::default());
+        }
+        let mut cursor = Cursor::new(bytes);
+        let count = u32::from_le_bytes(cursor.array().ok()?);
+        if count == 0 || cursor.array::<4>().ok()? != [0; 4] {
+            return None;
+        }
+        let mut shards = Vec::new();
+        let mut len = 0_usize;
+        for _ in 0..count {
+            let seed = u64::from_le_bytes(cursor.array().ok()?);
+            let segment_bits = u32::from_le_bytes(cursor.array().ok()?);
+            let segments = u32::from_le_bytes(cursor.array().ok()?);
+            if !(SEGMENT_BITS_MIN..=SEGMENT_BITS_MAX).contains(&segment_bits)
+                || segments == 0
+                || segments > u32::MAX >> SEGMENT_BITS_MAX
+            {
+                return None;
+            }
+            let shard = Shard { seed, segment_bits, segments };
+            shards.push((shard, len));
+            len = len.checked_add(shard.len())?;
+        }
+        let rest = cursor.rest();
+        if rest.len() != len.checked_mul(2)? {
+            return None;
+        }
+        let pairs = rest.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        Some(Self { shards, fingerprints: pairs.collect() })
+    }
+
+    /// Adds the indexes of the hashes that may be there to `found`. A pass over many costs little
+    /// more than the memory it reads: nothing in it waits for the one before.
+    pub(super) fn pass(&self, hashes: &[u128], found: &mut Vec<u32>) {
+        if self.shards.is_empty() {
+            return;
+        }
+        for (index, hash) in (0..).zip(hashes) {
+            if self.may_have(*hash) {
+                found.push(index);
+            }
+        }
+    }
+
+    /// Whether the hash may be there.
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
+    pub(super) fn may_have(&self, hash: u128) -> bool {
+        let shard = high_half((hash >> 64) as u64, self.shards.len() as u64) as usize;
+        let Some((shard, at)) = self.shards.get(shard) else { return false };
+        let ([first, second, third], fingerprint) = shard.positions(hash as u64);
+        let of_shard = &self.fingerprints[*at..];
+        of_shard[first] ^ of_shard[second] ^ of_shard[third] == fingerprint
+    }
+
+    /// Memory that is allocated, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.shards.capacity() * size_of::<(Shard, usize)>() + self.fingerprints.capacity() * 2
+    }
+}
+
+/// Builds a filter from hashes in ascending order, a shard at a time.
+#[derive(Debug)]
+pub(super) struct FilterBuilder {
+    shards: u64,
+    /// Of the shard that is filled.
+    keys: Vec<u64>,
+    last: Option<u128>,
+    heads: Vec<u8>,
+    done: u64,
+    fingerprints: Vec<u8>,
+}
+
+impl FilterBuilder {
+    /// For so many hashes at most.
+    pub(super) fn new(hashes_max: u64) -> Self {
+        Self {
+            shards: hashes_max.div_ceil(SHARD_KEYS),
+            keys: Vec::new(),
+            last: None,
+            heads: Vec::new(),
+            done: 0,
+            fingerprints: Vec::new(),
+        }
+    }
+
+    /// Adds a hash: the last one, or a higher one.
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
+    pub(super) fn push(&mut self, hash: u128) {
+        if self.last == Some(hash) {
+            return;
+        }
+        debug_assert!(self.last < Some(hash), "hashes ascend");
+        self.last = Some(hash);
+        let shard = high_half((hash >> 64) as u64, self.shards);
+        while self.done < shard {
+            self.finish_shard();
+        }
+        self.keys.push(hash as u64);
+    }
+
+    /// The filter's bytes.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        let Ok(shards) = u32::try_from(self.shards) else { return Vec::new() };
+        if self.last.is_none() {
+            return Vec::new();
+        }
+        while self.done < self.shards {
+            self.finish_shard();
+        }
+        let mut out = Vec::with_capacity(HEAD + self.heads.len() + self.fingerprints.len());
+        out.extend_from_slice(&shards.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.append(&mut self.heads);
+        out.append(&mut self.fingerprints);
+        out
+    }
+
+    fn finish_shard(&mut self) {
+        let (shard, fingerprints) = build(&mut self.keys);
+        self.keys.clear();
+        self.done += 1;
+        self.heads.reserve(SHARD_HEAD);
+        self.heads.extend_from_slice(&shard.seed.to_le_bytes());
+        self.heads.extend_from_slice(&shard.segment_bits.to_le_bytes());
+        self.heads.extend_from_slice(&shard.segments.to_le_bytes());
+        self.fingerprints.reserve(2 * fingerprints.len());
+        self.fingerprints.extend(fingerprints.iter().flat_map(|print| print.to_le_bytes()));
+    }
+}
+
+/// How long a shard of so many keys is made. The reader takes the lengths from the bytes, so they
+/// may be chosen in other ways later.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a shard has some million keys"
+)]
+fn sized(keys: usize) -> (u32, u32) {
+    let count = keys.max(2) as f64;
+    let bits = (count.ln() / 3.33_f64.ln() + 2.25).floor() as u32;
+    let bits = bits.clamp(SEGMENT_BITS_MIN, SEGMENT_BITS_MAX);
+    let factor = 1.125_f64.max(0.875 + 0.25 * 1e6_f64.ln() / count.ln());
+    let room = if keys <= FEW { 2 * keys + 8 } else { (count * factor) as usize };
+    let segments = room.div_ceil(1 << bits).saturating_sub(2).max(1);
+    (bits, segments as u32)
+}
+
+/// Finds fingerprints under which all keys pass: keys that are alone at a position are taken out
+/// one by one, and put back in the other order.
+fn build(keys: &mut Vec<u64>) -> (Shard, Vec<u16>) {
+    let (segment_bits, segments) = sized(keys.len());
+    let mut shard = Shard { seed: 0, segment_bits, segments };
+    // How many keys have a position, and the exclusive or of them.
+    let mut counts = vec![0_u32; shard.len()];
+    let mut sums = vec![0_u64; shard.len()];
+    let mut alone: Vec<usize> = Vec::with_capacity(shard.len());
+    let mut taken: Vec<(u64, usize)> = Vec::with_capacity(keys.len());
+    for attempt in 1.. {
+        shard.seed = mix(attempt);
+        for key in keys.iter() {
+            for at in shard.positions(*key).0 {
+                counts[at] += 1;
+                sums[at] ^= key;
+            }
+        }
+        alone.extend((0..counts.len()).filter(|at| counts[*at] == 1));
+        while let Some(at) = alone.pop() {
+            if counts[at] != 1 {
+                continue;
+            }
+            let key = sums[at];
+            taken.push((key, at));
+            for other in shard.positions(key).0 {
+                counts[other] -= 1;
+                sums[other] ^= key;
+                if counts[other] == 1 {
+                    alone.push(other);
+                }
+            }
+        }
+        if taken.len() == keys.len() {
+            break;
+        }
+        counts.fill(0);
+        sums.fill(0);
+        taken.clear();
+        if attempt == SEEDS_BEFORE_SORT {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+    }
+    let mut fingerprints = vec![0_u16; shard.len()];
+    for (key, at) in taken.into_iter().rev() {
+        let (positions, fingerprint) = shard.positions(key);
+        // The position itself holds nothing yet.
+        let others = positions.iter().fold(0, |sum, other| sum ^ fingerprints[*other]);
+        fingerprints[at] = fingerprint ^ others;
+    }
+    (shard, fingerprints)
+}
+
+/// The upper half of the product: `hash` as a fraction of `bound`.
+fn high_half(hash: u64, bound: u64) -> u64 {
+    ((u128::from(hash) * u128::from(bound)) >> 64) as u64
+}
+
+fn mix(mut hash: u64) -> u64 {
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ hash >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use xxhash_rust::xxh3::xxh3_128;
+
+    use super::*;
+
+    fn hashes(from: u64, count: u64) -> Vec<u128> {
+        let mut hashes: Vec<u128> =
+            (from..from + count).map(|n| xxh3_128(&n.to_le_bytes())).collect();
+        hashes.sort_unstable();
+        hashes
+    }
+
+    fn built(hashes: &[u128]) -> (Filter, usize) {
+        let mut builder = FilterBuilder::new(hashes.len() as u64);
+        hashes.iter().for_each(|hash| builder.push(*hash));
+        let bytes = builder.finish();
+        (Filter::decode(&bytes).unwrap(), bytes.len())
+    }
+
+    #[test]
+    fn a_key_takes_18_bits_and_others_pass_once_in_65_536() {
+        let keys = hashes(0, 2_500_000);
+        let (filter, bytes) = built(&keys);
+        assert_eq!(filter.shards.len(), 3);
+        assert!(keys.iter().all(|hash| filter.may_have(*hash)));
+        assert!(bytes * 100 < keys.len() * 230, "{bytes} bytes");
+        let mut found = Vec::new();
+        filter.pass(&hashes(10_000_000, 4_000_000), &mut found);
+        // 61 are expected, with a deviation of 8.
+        assert!((20..=110).contains(&found.len()), "{} of 4,000,000 pass", found.len());
+    }
+
+    #[test]
+    fn nothing_passes_an_empty_one() {
+        let (filter, bytes) = built(&[]);
+        assert_eq!((bytes, filter.may_have(7)), (0, false));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        /// Few keys, keys twice, and keys whose lower halves are the same.
+        #[test]
+        fn every_key_passes(
+            mut keys in prop::collection::vec(
+                prop_oneof![any::<u128>(), 0..4_u128, (any::<u64>(), 0..3_u64)
+                    .prop_map(|(high, low)| u128::from(high) << 64 | u128::from(low))],
+                0..300,
+            )
+        ) {
+            keys.sort_unstable();
+            let (filter, _) = built(&keys);
+            prop_assert!(keys.iter().all(|hash| filter.may_have(*hash)));
+            let mut found = Vec::new();
+            filter.pass(&keys, &mut found);
+            prop_assert_eq!(found.len(), keys.len());
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), hash: u128) {
+            if let Some(filter) = Filter::decode(&bytes) {
+                filter.may_have(hash);
+            }
+        }
+
+        #[test]
+        fn a_filter_is_as_long_as_it_says(count in 1..200_u64, cut in 1..40_usize) {
+            let mut builder = FilterBuilder::new(count);
+            hashes(0, count).iter().for_each(|hash| builder.push(*hash));
+            let bytes = builder.finish();
+            prop_assert!(Filter::decode(&bytes[..bytes.len() - cut.min(bytes.len() - 1)]).is_none());
+        }
+    }
+}

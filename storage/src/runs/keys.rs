@@ -1,0 +1,340 @@
+//! Which keys a run has: a filter in memory, and a block of the disk for a key that passes it.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    error::RunError,
+    filter::{Filter, FilterBuilder},
+    header::{SUM_LEN, Section},
+    info::RunInfo,
+    opened::{Opened, Part, Source},
+    row::Row,
+};
+use crate::{
+    disk::Disk,
+    journal::JournalId,
+    ledger::{Entry, HeadEntry, LedgerEntry},
+};
+
+/// What a cursor reads at a time, in bytes.
+const STREAM_BYTES: usize = 256 << 10;
+/// Length of the hash that each row begins with.
+const HASH_LEN: usize = 16;
+
+/// The keys of a run, of a journal file or merged from several: some 3 bytes of memory a key. It
+/// stays readable when its name is removed.
+#[derive(Debug)]
+pub struct KeyRun {
+    info: RunInfo,
+    merged: bool,
+    new_orders: u64,
+    source: Source,
+    ledger: Keys<LedgerEntry>,
+    heads: Keys<HeadEntry>,
+}
+
+impl KeyRun {
+    /// Opens the run of a journal file that the manifest of `journal` names, and verifies its head
+    /// and its filters.
+    ///
+    /// # Errors
+    /// [`RunError`] if it is missing, damaged, another than the named one, or cannot be read.
+    pub fn open(disk: &dyn Disk, journal: JournalId, info: &RunInfo) -> Result<Self, RunError> {
+        Self::open_as(disk, info.name(), journal, info, false)
+    }
+
+    /// As [`KeyRun::open`], of a merged run.
+    ///
+    /// # Errors
+    /// As [`KeyRun::open`].
+    pub fn open_merged(
+        disk: &dyn Disk,
+        journal: JournalId,
+        info: &RunInfo,
+    ) -> Result<Self, RunError> {
+        Self::open_as(disk, info.merged_name(), journal, info, true)
+    }
+
+    fn open_as(
+        disk: &dyn Disk,
+        name: String,
+        journal: JournalId,
+        info: &RunInfo,
+        merged: bool,
+    ) -> Result<Self, RunError> {
+        let opened = Opened::open(disk, name, journal, info)?;
+        let malformed = |what| opened.source.corrupt(what);
+        let mut ledger = Keys::open(opened.part(Section::Ledger))
+            .ok_or_else(|| malformed("a fence is not well formed"))?;
+        let mut heads = Keys::open(opened.part(Section::Heads))
+            .ok_or_else(|| malformed("a fence is not well formed"))?;
+        if let Some([of_ledger, of_heads]) = opened.filters()? {
+            ledger.filter =
+                Filter::decode(&of_ledger).ok_or_else(|| malformed("a filter is none"))?;
+            heads.filter =
+                Filter::decode(&of_heads).ok_or_else(|| malformed("a filter is none"))?;
+            if of_ledger.is_empty() != (ledger.rows == 0)
+                || of_heads.is_empty() != (heads.rows == 0)
+            {
+                return Err(malformed("a filter is missing"));
+            }
+        } else {
+            ledger.filter = ledger.make_filter(&opened.source)?;
+            heads.filter = heads.make_filter(&opened.source)?;
+        }
+        let new_orders = opened.header.new_orders;
+        Ok(Self { info: *info, merged, new_orders, source: opened.source, ledger, heads })
+    }
+
+    /// What the manifest says of it.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> String {
+        if self.merged { self.info.merged_name() } else { self.info.name() }
+    }
+
+    /// Whether it was merged from others.
+    pub const fn is_merged(&self) -> bool {
+        self.merged
+    }
+
+    /// Order keys whose first event is in what is covered.
+    pub const fn new_orders(&self) -> u64 {
+        self.new_orders
+    }
+
+    /// Adds the indexes of those `hashes` to `hits` that the ledger entries here may have; which of
+    /// them they have, [`KeyRun::contents`] says.
+    pub fn pass(&self, hashes: &[u128], hits: &mut Vec<u32>) {
+        self.ledger.filter.pass(hashes, hits);
+    }
+
+    /// Gives all ledger entries of a key to `each`.
+    ///
+    /// # Errors
+    /// [`RunError`]: nothing is known of the key then.
+    pub fn contents(&self, hash: u128, each: impl FnMut(LedgerEntry)) -> Result<(), RunError> {
+        self.ledger.find(&self.source, hash, each)
+    }
+
+    /// The head of an order key.
+    ///
+    /// # Errors
+    /// [`RunError`]: nothing is known of the order key then.
+    pub fn head(&self, hash: u128) -> Result<Option<HeadEntry>, RunError> {
+        let mut found = None;
+        if self.heads.filter.may_have(hash) {
+            self.heads.find(&self.source, hash, |head| found = Some(head))?;
+        }
+        Ok(found)
+    }
+
+    /// Memory that is allocated, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.ledger.bytes() + self.heads.bytes()
+    }
+
+    /// What its keys take on the disk, about, in bytes.
+    pub fn len_bytes(&self) -> u64 {
+        let rows = |rows: u64, len: usize| rows.saturating_mul(len as u64);
+        rows(self.ledger.rows, LedgerEntry::LEN)
+            .saturating_add(rows(self.heads.rows, HeadEntry::LEN))
+            .saturating_add(self.bytes() as u64)
+    }
+
+    /// The ledger entries by hash and digest.
+    pub(crate) fn entries(self: &Arc<Self>) -> KeyCursor<LedgerEntry> {
+        KeyCursor::new(Arc::clone(self), |run| &run.ledger)
+    }
+
+    /// The order heads by hash.
+    pub(crate) fn heads(self: &Arc<Self>) -> KeyCursor<HeadEntry> {
+        KeyCursor::new(Arc::clone(self), |run| &run.heads)
+    }
+
+    /// Reads and verifies all of it: that it is whole, in order, and that no key fails its filter.
+    ///
+    /// # Errors
+    /// [`RunError`] with the first damage.
+    pub fn verify(self: &Arc<Self>) -> Result<(), RunError> {
+        self.verify_rows(self.entries(), &self.ledger)?;
+        self.verify_rows(self.heads(), &self.heads)
+    }
+
+    fn verify_rows<R: Row + Entry>(
+        &self,
+        mut rows: KeyCursor<R>,
+        keys: &Keys<R>,
+    ) -> Result<(), RunError> {
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let key = row.key();
+            if last.is_some_and(|last| last >= key) {
+                return Err(self.source.corrupt("its keys are not in order"));
+            }
+            if !keys.filter.may_have(row.hash()) {
+                return Err(self.source.corrupt("a key does not pass its filter"));
+            }
+            last = Some(key);
+        }
+        Ok(())
+    }
+}
+
+/// A section of rows that are looked up by hash.
+#[derive(Debug)]
+struct Keys<R> {
+    at: u64,
+    rows: u64,
+    rows_per_block: usize,
+    fences: Vec<Fence>,
+    filter: Filter,
+    row: PhantomData<fn() -> R>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fence {
+    /// Upper half of the first row's hash.
+    prefix: u64,
+    checksum: u64,
+}
+
+impl<R: Row + Entry> Keys<R> {
+    const FENCE: usize = R::LEN + SUM_LEN;
+
+    fn open(part: Part<'_>) -> Option<Self> {
+        let Part { at, rows, rows_per_block, fences } = part;
+        let fences = fences.chunks_exact(Self::FENCE).map(|fence| {
+            let (row, checksum) = fence.split_at(R::LEN);
+            let checksum = u64::from_le_bytes(checksum.try_into().ok()?);
+            Some(Fence { prefix: upper(hash_of(row)), checksum })
+        });
+        let fences: Option<Vec<_>> = fences.collect();
+        let keys = Self {
+            at,
+            rows,
+            rows_per_block,
+            fences: fences?,
+            filter: Filter::default(),
+            row: PhantomData,
+        };
+        (keys.fences.len() as u64 == rows.div_ceil(rows_per_block as u64)).then_some(keys)
+    }
+
+    fn make_filter(&self, source: &Source) -> Result<Filter, RunError> {
+        let mut builder = FilterBuilder::new(self.rows);
+        for block in 0..self.fences.len() {
+            let bytes = self.blocks(source, block, 1)?;
+            let mut last = 0;
+            for row in bytes.chunks_exact(R::LEN) {
+                if hash_of(row) < last {
+                    return Err(source.corrupt("its keys are not in order"));
+                }
+                last = hash_of(row);
+                builder.push(last);
+            }
+        }
+        Ok(Filter::decode(&builder.finish()).expect("a filter was built"))
+    }
+
+    /// Reads and verifies `count` blocks. One that does not fit its checksum is read once more: a
+    /// bit may have turned on its way.
+    fn blocks(&self, source: &Source, first: usize, count: usize) -> Result<Vec<u8>, RunError> {
+        let before = (first * self.rows_per_block) as u64;
+        let left = usize::try_from(self.rows - before).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; left.min(count * self.rows_per_block) * R::LEN];
+        let at = self.at + before * R::LEN as u64;
+        source.read(at, &mut bytes)?;
+        if !self.fits(first, &bytes) {
+            source.read(at, &mut bytes)?;
+            if !self.fits(first, &bytes) {
+                return Err(source.corrupt("a block's checksum is wrong"));
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn fits(&self, first: usize, bytes: &[u8]) -> bool {
+        let blocks = bytes.chunks(self.rows_per_block * R::LEN).zip(&self.fences[first..]);
+        blocks.into_iter().all(|(block, fence)| xxh3_64(block) == fence.checksum)
+    }
+
+    fn find(&self, source: &Source, hash: u128, mut each: impl FnMut(R)) -> Result<(), RunError> {
+        let prefix = upper(hash);
+        let behind = self.fences.partition_point(|fence| fence.prefix < prefix);
+        // The last block that begins below it, and those that begin with it.
+        let from = behind.saturating_sub(1);
+        for (block, fence) in self.fences.iter().enumerate().skip(from) {
+            if fence.prefix > prefix {
+                break;
+            }
+            let bytes = self.blocks(source, block, 1)?;
+            let rows = bytes.chunks_exact(R::LEN);
+            for row in rows.skip_while(|row| hash_of(row) < hash) {
+                if hash_of(row) != hash {
+                    break;
+                }
+                each(decode(source, row)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.fences.capacity() * size_of::<Fence>() + self.filter.bytes()
+    }
+}
+
+fn decode<R: Row>(source: &Source, row: &[u8]) -> Result<R, RunError> {
+    let row = R::decode(&mut takt_protocol::varint::Cursor::new(row));
+    row.map_err(|_| source.corrupt("a row is not well formed"))
+}
+
+fn hash_of(row: &[u8]) -> u128 {
+    row.first_chunk::<HASH_LEN>().map_or(0, |hash| u128::from_le_bytes(*hash))
+}
+
+fn upper(hash: u128) -> u64 {
+    (hash >> 64) as u64
+}
+
+/// Goes through the rows of a section in their order.
+#[derive(Debug)]
+pub(crate) struct KeyCursor<R> {
+    run: Arc<KeyRun>,
+    section: fn(&KeyRun) -> &Keys<R>,
+    next_block: usize,
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl<R: Row + Entry> KeyCursor<R> {
+    fn new(run: Arc<KeyRun>, section: fn(&KeyRun) -> &Keys<R>) -> Self {
+        Self { run, section, next_block: 0, bytes: Vec::new(), at: 0 }
+    }
+
+    /// The next row; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`RunError`], again and again.
+    pub fn next(&mut self) -> Result<Option<R>, RunError> {
+        let keys = (self.section)(&self.run);
+        if self.at == self.bytes.len() {
+            if self.next_block == keys.fences.len() {
+                return Ok(None);
+            }
+            let count = (STREAM_BYTES / (keys.rows_per_block * R::LEN)).max(1);
+            self.bytes = keys.blocks(&self.run.source, self.next_block, count)?;
+            self.next_block = (self.next_block + count).min(keys.fences.len());
+            self.at = 0;
+        }
+        let row = decode(&self.run.source, &self.bytes[self.at..self.at + R::LEN])?;
+        self.at += R::LEN;
+        Ok(Some(row))
+    }
+}

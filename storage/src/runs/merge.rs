@@ -1,0 +1,214 @@
+//! Merging: the keys of several runs that follow each other become one run.
+
+use std::{io, sync::Arc};
+
+use super::{
+    error::RunError,
+    file::{Covered, RunFile, temporary},
+    header::Section,
+    info::{RunCounts, RunInfo},
+    keys::{KeyCursor, KeyRun},
+    row::Row,
+    writer::RunWriteError,
+};
+use crate::{
+    disk::Disk,
+    journal::{JournalId, Position},
+    ledger::{Entry, HeadEntry, LedgerEntry},
+};
+
+/// What is written in one step, in bytes.
+const STEP_BYTES: usize = 4 << 20;
+/// So many runs may be there; one more, and some are merged.
+const RUNS_AT_REST: usize = 4;
+
+/// Which runs that follow each other are to be merged, as a range of their indexes, given how many
+/// keys each has, oldest first; the first `merged` of them are merged ones. `None` while there are
+/// few. What is merged stays in front.
+///
+/// Of all ranges it is the one with the fewest keys to write for each run that it saves: so runs of
+/// like size are merged, and a key is written once for each step in which runs grow, not once for
+/// each run that comes.
+pub fn due_merge(keys: &[u64], merged: usize) -> Option<std::ops::Range<usize>> {
+    if keys.len() <= RUNS_AT_REST {
+        return None;
+    }
+    let mut best: Option<(u64, u64, std::ops::Range<usize>)> = None;
+    for first in 0..(keys.len() - 1).min(merged + 1) {
+        let mut sum = keys[first];
+        for (last, more) in keys.iter().enumerate().skip(first + 1) {
+            sum = sum.saturating_add(*more);
+            let saved = (last - first) as u64;
+            let less = best.as_ref().is_none_or(|(best_sum, best_saved, _)| {
+                u128::from(sum) * u128::from(*best_saved)
+                    <= u128::from(*best_sum) * u128::from(saved)
+            });
+            if less {
+                best = Some((sum, saved, first..last + 1));
+            }
+        }
+    }
+    best.map(|(_, _, range)| range)
+}
+
+/// A merge that goes on in steps.
+#[derive(Debug)]
+pub struct MergeWork {
+    disk: Arc<dyn Disk>,
+    journal: JournalId,
+    inputs: Vec<Arc<KeyRun>>,
+    info: RunInfo,
+    file: RunFile,
+    rows: Rows,
+}
+
+#[derive(Debug)]
+enum Rows {
+    Ledger(Merge<LedgerEntry>),
+    Heads(Merge<HeadEntry>),
+}
+
+/// Where a merge stands.
+#[derive(Debug)]
+pub enum MergeStep {
+    /// There is more to do.
+    More(Box<MergeWork>),
+    /// The merged run is durable, and open.
+    Done(Arc<KeyRun>),
+}
+
+/// Why a merge was given up. Its runs are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// A run does not read.
+    #[error(transparent)]
+    Read(#[from] RunError),
+    /// The merged run could not be written.
+    #[error(transparent)]
+    Write(#[from] RunWriteError),
+}
+
+impl MergeWork {
+    /// Begins to merge `inputs`, which follow each other, oldest first, into a run that covers
+    /// `start..end`.
+    ///
+    /// # Errors
+    /// [`MergeError`], also where less than `margin_bytes` would stay free on the disk.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn begin(
+        disk: Arc<dyn Disk>,
+        journal: JournalId,
+        start: Position,
+        end: Position,
+        inputs: Vec<Arc<KeyRun>>,
+        margin_bytes: u64,
+    ) -> Result<Self, MergeError> {
+        let last = inputs.last().expect("there are runs to merge");
+        let info = RunInfo {
+            start,
+            end,
+            incarnation: last.info().incarnation,
+            checksum: 0,
+            counts: RunCounts::default(),
+        };
+        let written = |error| RunWriteError { name: info.merged_name(), error };
+        let needed: u64 = inputs.iter().map(|run| run.len_bytes()).sum();
+        if disk.free_bytes().map_err(written)? < needed.saturating_add(margin_bytes) {
+            return Err(written(io::ErrorKind::StorageFull.into()).into());
+        }
+        let mut file = RunFile::create(&*disk, info.merged_name()).map_err(written)?;
+        let keys = inputs.iter().map(|run| run.info().counts.ledger).sum();
+        file.begin_keys(Section::Ledger, keys).map_err(written)?;
+        let rows = Merge::new(inputs.iter().map(KeyRun::entries).collect())?;
+        Ok(Self { disk, journal, inputs, info, file, rows: Rows::Ledger(rows) })
+    }
+
+    /// Does the next step, of 4 MiB or less.
+    ///
+    /// # Errors
+    /// [`MergeError`]; what was written is removed if that is possible, and at the next attempt or
+    /// start otherwise.
+    pub fn step(self) -> Result<MergeStep, MergeError> {
+        let disk = Arc::clone(&self.disk);
+        let name = self.info.merged_name();
+        self.advance().inspect_err(|_| {
+            let _ = disk.remove(&temporary(&name));
+        })
+    }
+
+    fn advance(mut self) -> Result<MergeStep, MergeError> {
+        let name = self.info.merged_name();
+        let written = |error| RunWriteError { name: name.clone(), error };
+        match &mut self.rows {
+            Rows::Ledger(rows) => {
+                if rows.copy(&mut self.file, &name)? {
+                    self.file.sync().map_err(written)?;
+                    return Ok(MergeStep::More(Box::new(self)));
+                }
+                let heads = self.inputs.iter().map(|run| run.info().counts.heads).sum();
+                self.file.begin_keys(Section::Heads, heads).map_err(written)?;
+                let heads = self.inputs.iter().map(KeyRun::heads).collect();
+                self.rows = Rows::Heads(Merge::new(heads)?);
+                return Ok(MergeStep::More(Box::new(self)));
+            }
+            Rows::Heads(rows) => {
+                if rows.copy(&mut self.file, &name)? {
+                    self.file.sync().map_err(written)?;
+                    return Ok(MergeStep::More(Box::new(self)));
+                }
+            }
+        }
+        let RunInfo { start, end, incarnation, .. } = self.info;
+        let new_orders = self.inputs.iter().map(|run| run.new_orders()).sum();
+        let covered = Covered { journal: self.journal, incarnation, start, end, new_orders };
+        let info = self.file.finish(&*self.disk, covered).map_err(written)?;
+        let run = KeyRun::open_merged(&*self.disk, self.journal, &info)?;
+        Ok(MergeStep::Done(Arc::new(run)))
+    }
+}
+
+/// The next row of each run, oldest first.
+#[derive(Debug)]
+struct Merge<R> {
+    inputs: Vec<(KeyCursor<R>, Option<R>)>,
+}
+
+impl<R: Row + Entry> Merge<R> {
+    fn new(cursors: Vec<KeyCursor<R>>) -> Result<Self, RunError> {
+        let inputs = cursors.into_iter().map(|mut cursor| {
+            let row = cursor.next()?;
+            Ok((cursor, row))
+        });
+        Ok(Self { inputs: inputs.collect::<Result<_, RunError>>()? })
+    }
+
+    /// Copies rows until a step is full; whether there are more.
+    fn copy(&mut self, file: &mut RunFile, name: &str) -> Result<bool, MergeError> {
+        for _ in 0..STEP_BYTES / R::LEN {
+            let Some(row) = self.next()? else { return Ok(false) };
+            let written = |error: io::Error| RunWriteError { name: name.to_owned(), error };
+            file.push_key(&row).map_err(written)?;
+        }
+        Ok(true)
+    }
+
+    /// The lowest row; of several with one key the newest.
+    fn next(&mut self) -> Result<Option<R>, RunError> {
+        let keys = self.inputs.iter().filter_map(|(_, row)| row.as_ref().map(Row::key));
+        let Some(lowest) = keys.min() else { return Ok(None) };
+        let mut newest = None;
+        for (cursor, next) in &mut self.inputs {
+            if next.as_ref().is_some_and(|row| row.key() == lowest) {
+                let row = std::mem::replace(next, cursor.next()?);
+                #[cfg(takt_planted)]
+                if newest.is_some() && takt_protocol::planted::is("merge_keeps_the_oldest") {
+                    continue;
+                }
+                newest = row;
+            }
+        }
+        Ok(newest)
+    }
+}

@@ -1,0 +1,247 @@
+//! Runs that are merged, runs that turn out damaged, and heads that are not in memory.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::runs::{KeyRun, RunInfo};
+
+/// Publishes keys until a number of journal files are left, and remembers them.
+#[derive(Default)]
+struct Keys {
+    last: u64,
+    events: Vec<Event>,
+}
+
+impl Keys {
+    fn fill(&mut self, world: &mut World, files: usize) {
+        let until = world.store.journal.position().get() + files as u64 * (60 << 10);
+        while world.store.journal.position().get() < until {
+            let n = self.events.len();
+            let order = format!("order {}", n / 12 % 90);
+            let events: Vec<Event> =
+                (n..n + 12).map(|n| event(&format!("e{n}"), &order, &"d".repeat(300))).collect();
+            let known = receipt(world.publish(1, self.last + 1, &events));
+            assert!(verdicts(&known).iter().all(Verdict::is_visible));
+            self.last += 12;
+            self.events.extend(events);
+        }
+    }
+
+    /// Each is a repeat, and each with other content a conflict; orders go on where they were.
+    fn check(&mut self, world: &mut World) {
+        for events in self.events.chunks(200) {
+            let known = receipt(world.publish(1, self.last + 1, events));
+            self.last += events.len() as u64;
+            for verdict in verdicts(&known) {
+                assert!(matches!(verdict, Verdict::Duplicate { .. }), "{verdict:?}");
+            }
+        }
+        assert_eq!(world.store.view().status().keys, self.events.len());
+        let orders: BTreeSet<_> = self.events.iter().map(|event| &event.order_key).collect();
+        assert_eq!(world.store.view().status().orders, orders.len());
+    }
+
+    /// The next event of each order gets the sequence behind its last.
+    fn go_on(&mut self, world: &mut World) {
+        for order in 0..90 {
+            let key = format!("order {order}");
+            let known_as = OrderKey::new(&key).unwrap();
+            let of_order = |event: &&Event| event.order_key.as_ref() == Some(&known_as);
+            let before = self.events.iter().filter(of_order).count() as u64;
+            let next = event(&format!("next {}", self.events.len()), &key, "");
+            let known = receipt(world.publish(1, self.last + 1, std::slice::from_ref(&next)));
+            self.last += 1;
+            self.events.push(next);
+            let [Verdict::Visible { order_sequence, .. }] = verdicts(&known)[..] else {
+                panic!("it is new")
+            };
+            assert_eq!(order_sequence.map(|sequence| sequence.get()), Some(before + 1));
+        }
+    }
+}
+
+fn merged(world: &World) -> Vec<RunInfo> {
+    world.store.state.control.manifest.merged.values().copied().collect()
+}
+
+fn names(world: &World) -> Vec<String> {
+    let names = Disk::list(&world.disk).unwrap().into_iter().map(|(name, _)| name);
+    names.filter(|name| name.ends_with(".run")).collect()
+}
+
+#[test]
+fn a_lookup_meets_few_runs_and_each_key_is_known() {
+    let mut world = World::with_topic("plant");
+    let mut keys = Keys::default();
+    for round in 0..4 {
+        keys.fill(&mut world, 9);
+        let runs = world.store.state.tables.runs();
+        assert!(runs.len() <= 6, "{} runs are met in round {round}", runs.len());
+        world.settle();
+        assert!(world.store.state.tables.runs().len() <= 4);
+        let merged = merged(&world);
+        let mut upto = Position::ZERO;
+        for run in &merged {
+            assert_eq!(run.start, upto, "what is merged has no hole");
+            upto = run.end;
+        }
+        assert!(!merged.is_empty());
+        if round % 2 == 1 {
+            world.restart();
+            assert_eq!(world.report.runs_rebuilt, 0);
+        }
+        keys.check(&mut world);
+        keys.go_on(&mut world);
+    }
+}
+
+#[test]
+fn keys_and_heads_outlive_their_files() {
+    let mut world = side::limited();
+    let mut keys = Keys::default();
+    for _ in 0..3 {
+        keys.fill(&mut world, 8);
+        side::retain(&mut world);
+        keys.go_on(&mut world);
+        world.settle();
+        world.restart();
+        world.store.set_uplink_needs(Some(std::collections::BTreeMap::new()));
+        keys.check(&mut world);
+        side::retain(&mut world);
+        let (files, named) = (world.store.journal.files().len(), names(&world).len());
+        assert!(named <= files + 5, "{named} runs are kept for {files} files");
+    }
+}
+
+#[test]
+fn what_a_merge_has_left_is_removed() {
+    let mut world = World::with_topic("plant");
+    let mut keys = Keys::default();
+    keys.fill(&mut world, 7);
+    world.settle();
+    let before = names(&world);
+    for name in
+        ["keys-0000000000000000-0000000000001000.run", "run-00000000000f0000-00000009.run.tmp"]
+    {
+        Disk::create(&world.disk, name).unwrap();
+    }
+    Disk::sync_dir(&world.disk).unwrap();
+    world.restart();
+    assert_eq!(names(&world), before);
+    assert!(Disk::list(&world.disk).unwrap().iter().all(|(name, _)| !name.ends_with(".tmp")));
+    keys.check(&mut world);
+}
+
+/// Where its journal files are there, the store stops once, and the next start makes it again.
+#[test]
+fn a_run_that_rots_is_made_again_at_the_next_start() {
+    for of_merged in [false, true] {
+        let mut world = World::with_topic("plant");
+        let mut keys = Keys::default();
+        keys.fill(&mut world, 7);
+        world.settle();
+        let runs = world.store.state.tables.runs();
+        let run = runs.iter().find(|run| run.is_merged() == of_merged).unwrap();
+        let name = run.name();
+        // The first ledger entry.
+        world.disk.flip_bit(&name, 8 * 170);
+        world.restart();
+        assert_eq!(world.report.runs_rebuilt, 0, "a start does not read the keys");
+
+        let answer = keys.events.chunks(200).find_map(|events| {
+            let answer = world.publish(1, keys.last + 1, events);
+            keys.last += events.len() as u64;
+            matches!(answer, Answer::Refused(_)).then_some(answer)
+        });
+        assert_eq!(refused(answer.unwrap()).code, ErrorCode::Unreadable);
+        assert!(world.store.wants_seal());
+        assert!(matches!(world.store.seal(), Err(StoreError::Run(_))), "the store stops");
+        assert!(!names(&world).contains(&name));
+        world.restart();
+        assert!(world.report.runs_rebuilt > 0);
+        keys.last = world.open_producer("p", "t").last_sequence.get();
+        let epoch = 2;
+        for events in keys.events.chunks(200) {
+            let known = receipt(world.publish(epoch, keys.last + 1, events));
+            keys.last += events.len() as u64;
+            assert!(verdicts(&known).iter().all(|v| matches!(v, Verdict::Duplicate { .. })));
+        }
+        world.settle();
+        assert_eq!(world.store.unread_merge(), None, "what was merged is merged again");
+        world.restart();
+        assert_eq!(world.report.runs_rebuilt, 0);
+    }
+}
+
+/// Where they were dropped, only what needs the damaged block is refused.
+#[test]
+fn a_run_that_rots_for_good_refuses_what_it_cannot_decide() {
+    let mut world = side::limited();
+    let mut keys = Keys::default();
+    keys.fill(&mut world, 9);
+    side::retain(&mut world);
+    let run = world.store.state.tables.runs().iter().find(|run| run.is_merged()).unwrap();
+    let name = run.name();
+    world.disk.flip_bit(&name, 8 * 170);
+    world.restart();
+    let (mut refused, mut known) = (0, 0);
+    for event in &keys.events {
+        match world.publish(1, keys.last + 1, std::slice::from_ref(event)) {
+            Answer::Refused(refusal) => {
+                assert_eq!(refusal.code, ErrorCode::Unreadable);
+                assert_eq!(refusal.expected.map(|next| next.get()), Some(keys.last + 1));
+                refused += 1;
+            }
+            answer => {
+                assert!(matches!(verdicts(&receipt(answer))[0], Verdict::Duplicate { .. }));
+                keys.last += 1;
+                known += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && refused <= 86 && known > 85, "{refused} refused, {known} known");
+    assert!(names(&world).contains(&name), "it still has the other keys");
+    let fresh = receipt(world.publish(1, keys.last + 1, &[event("fresh", "order 1", "")]));
+    assert!(verdicts(&fresh)[0].is_visible());
+}
+
+#[test]
+fn a_full_disk_holds_no_file_back_for_merging() {
+    let mut world = World::with_topic("plant");
+    let mut keys = Keys::default();
+    keys.fill(&mut world, 4);
+    let used: u64 = Disk::list(&world.disk).unwrap().iter().map(|(_, len)| *len).sum();
+    // Room for files and runs, but not for a merge with its margin.
+    world.disk.set_capacity(Some(used + 6 * (64 << 10)));
+    let until = world.store.journal.position().get() + 2 * (60 << 10);
+    while world.store.journal.position().get() < until {
+        let n = keys.events.len();
+        let next = event(&format!("e{n}"), "order 1", &"d".repeat(3_000));
+        let Answer::Receipt(_) = world.publish(1, keys.last + 1, std::slice::from_ref(&next))
+        else {
+            break;
+        };
+        keys.last += 1;
+        keys.events.push(next);
+    }
+    world.disk.set_capacity(None);
+    world.settle();
+    let again = keys.events.clone();
+    for event in &again {
+        let known = receipt(world.publish(1, keys.last + 1, std::slice::from_ref(event)));
+        assert!(matches!(verdicts(&known)[0], Verdict::Duplicate { .. }));
+        keys.last += 1;
+    }
+}
+
+#[test]
+fn a_merged_run_says_what_its_runs_said() {
+    let mut world = World::with_topic("plant");
+    let mut keys = Keys::default();
+    keys.fill(&mut world, 9);
+    world.settle();
+    for info in merged(&world) {
+        let run = KeyRun::open_merged(&world.disk, world.store.journal.id(), &info).unwrap();
+        Arc::new(run).verify().unwrap();
+    }
+}
