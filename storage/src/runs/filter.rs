@@ -293,7 +293,9 @@ mod tests {
 
     fn built(hashes: &[u128]) -> (Filter, usize) {
         let mut builder = FilterBuilder::new(hashes.len() as u64);
-        hashes.iter().for_each(|hash| builder.push(*hash));
+        for hash in hashes {
+            builder.push(*hash);
+        }
         let bytes = builder.finish();
         (Filter::decode(&bytes).unwrap(), bytes.len())
     }
@@ -346,7 +348,9 @@ mod tests {
         #[test]
         fn a_filter_is_as_long_as_it_says(count in 1..200_u64, cut in 1..40_usize) {
             let mut builder = FilterBuilder::new(count);
-            hashes(0, count).iter().for_each(|hash| builder.push(*hash));
+            for hash in hashes(0, count) {
+                builder.push(hash);
+            }
             let bytes = builder.finish();
             prop_assert!(Filter::decode(&bytes[..bytes.len() - cut.min(bytes.len() - 1)]).is_none());
         }

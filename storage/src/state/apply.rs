@@ -413,7 +413,8 @@ impl State {
         }
         merged.retain(|_, old| {
             let stays = !run.covers(old);
-            if !stays {
+            // One that was damaged is made again, under its name.
+            if !stays && old.merged_name() != run.merged_name() {
                 effects.unnamed.push(old.merged_name());
             }
             stays
