@@ -51,6 +51,15 @@ pub const ALL: &[(&str, &str)] = &[
     ("dropped_before_named", "retention deletes a journal file before the entry that says so"),
     ("resend_omitted", "a producer does not send again what a lost stream has taken"),
     ("resumes_late", "a link goes on one batch behind the hub's end"),
+    ("merge_keeps_the_oldest", "of two heads of an order, merging keeps the older"),
+    ("merged_without_heads", "a merged run has no heads"),
+    ("merged_away_before_named", "merged runs are removed before the entry that names the new one"),
+    ("run_not_synced", "a run gets its name before it is durable"),
+    ("filter_forgets", "a filter refuses some keys that are there"),
+    ("closed_file_not_asked", "keys of a closed file are not looked up until its run is named"),
+    ("unread_is_fresh", "a key whose run does not answer is taken for a fresh one"),
+    ("heads_dropped_early", "heads leave memory before a run has them"),
+    ("keys_lost_with_retention", "a dropped file takes its run along, merged or not"),
 ];
 
 static CHOSEN: OnceLock<String> = OnceLock::new();

@@ -217,6 +217,7 @@ pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             // Spares and the reserve hold nothing, and are most of the bytes.
             let holds = name.starts_with("journal-")
                 || name.starts_with("run-")
+                || name.starts_with("keys-")
                 || name.starts_with("conflicts-");
             let read = || std::fs::read(&path).expect("a file of the directory");
             (name, if holds { read() } else { Vec::new() })

@@ -155,6 +155,10 @@ impl FilterBuilder {
         }
         debug_assert!(self.last < Some(hash), "hashes ascend");
         self.last = Some(hash);
+        #[cfg(takt_planted)]
+        if hash & 63 == 0 && takt_protocol::planted::is("filter_forgets") {
+            return;
+        }
         let shard = high_half((hash >> 64) as u64, self.shards);
         while self.done < shard {
             self.finish_shard();

@@ -149,7 +149,10 @@ impl MergeWork {
                 }
                 let heads = self.inputs.iter().map(|run| run.info().counts.heads).sum();
                 self.file.begin_keys(Section::Heads, heads).map_err(written)?;
-                let heads = self.inputs.iter().map(KeyRun::heads).collect();
+                let heads = self.inputs.iter().map(KeyRun::heads);
+                #[cfg(takt_planted)]
+                let heads = heads.filter(|_| !takt_protocol::planted::is("merged_without_heads"));
+                let heads = heads.collect();
                 self.rows = Rows::Heads(Merge::new(heads)?);
                 return Ok(MergeStep::More(Box::new(self)));
             }

@@ -85,6 +85,10 @@ impl Tables {
         let oldest = self.frozen.front().map_or(start, |frozen| frozen.start);
         let heads = self.heads.freeze(start, oldest);
         self.frozen.push_back(FrozenKeys { start, ledger: Arc::clone(&ledger), new_orders });
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("closed_file_not_asked") {
+            self.frozen.pop_back();
+        }
         Frozen { ledger, heads, new_orders, conflicts: std::mem::take(&mut self.conflicts) }
     }
 
@@ -181,6 +185,11 @@ impl Tables {
             hits.clear();
             run.pass(hashes, hits);
             for hit in hits.iter() {
+                #[cfg(takt_planted)]
+                if takt_protocol::planted::is("unread_is_fresh") {
+                    let _ = run.contents(hashes[*hit as usize], &mut each);
+                    continue;
+                }
                 run.contents(hashes[*hit as usize], &mut each)?;
             }
         }
@@ -196,6 +205,10 @@ impl Tables {
             return Ok(Some(*head));
         }
         for run in self.runs.iter().rev() {
+            #[cfg(takt_planted)]
+            if takt_protocol::planted::is("heads_forgotten") {
+                continue;
+            }
             if let Some(head) = run.head(hash)? {
                 return Ok(Some(head));
             }
@@ -252,6 +265,9 @@ impl RecentHeads {
                 left &= left - 1;
             }
         }
+        #[cfg(takt_planted)]
+        let oldest =
+            if takt_protocol::planted::is("heads_dropped_early") { Position::MAX } else { oldest };
         if self.young.len() >= self.generation && (self.old.is_empty() || self.old_upto < oldest) {
             self.old = std::mem::take(&mut self.young);
             self.old_upto = start;

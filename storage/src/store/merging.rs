@@ -78,6 +78,13 @@ impl<T> Store<T> {
                 self.files.merge = Some(work);
             }
             Ok(MergeStep::Done(run)) => {
+                #[cfg(takt_planted)]
+                if takt_protocol::planted::is("merged_away_before_named") {
+                    let runs = self.state.tables.runs().iter();
+                    for old in runs.filter(|old| old.is_merged() && run.info().covers(old.info())) {
+                        let _ = self.disk.remove(&old.name());
+                    }
+                }
                 self.waiting.push_back(Entry::KeysMerged { run: *run.info() });
                 self.files.merged = Some(run);
             }

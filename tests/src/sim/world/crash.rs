@@ -320,7 +320,8 @@ impl World {
         let files: Vec<_> = node.disk.list().unwrap_or_default();
         let journals: Vec<_> =
             files.iter().filter(|file| file.0.starts_with("journal-")).cloned().collect();
-        let runs = files.iter().filter(|file| file.0.starts_with("run-")).cloned();
+        let is_run = |name: &str| name.starts_with("run-") || name.starts_with("keys-");
+        let runs = files.iter().filter(|file| is_run(&file.0)).cloned();
         let closed = journals.len().saturating_sub(1);
         let candidates: Vec<_> = journals.into_iter().take(closed).chain(runs).collect();
         if candidates.is_empty() {
