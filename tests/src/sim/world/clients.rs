@@ -21,6 +21,9 @@ impl World {
         }
         let conn = self.connect(User::Uplink(plant), Host::Node(plant), self.plan.plants);
         self.nodes[plant].uplink_conn = Some(conn);
+        if self.nodes[plant].original.is_some() {
+            self.impostors.insert(conn);
+        }
     }
 
     pub(super) fn hear_uplink(&mut self, plant: usize, conn: ConnId, news: NetNews) {
