@@ -93,6 +93,9 @@ pub struct Committed {
     pub acknowledged: BTreeMap<PartitionId, Offset>,
     /// By partition, the furthest position that was asked for.
     pub asked: BTreeMap<PartitionId, Offset>,
+    /// By partition, where it began at the node when the cursor's first commit was answered: what
+    /// was dropped before that, nobody held.
+    pub held_from: BTreeMap<PartitionId, Offset>,
 }
 
 /// Everything that happened.
