@@ -215,12 +215,21 @@ impl Adapter {
                     key: keyed.then(|| history.next_key(self.node, self.topic)),
                     order: ordered.then_some(order),
                     content,
+                    beside: false,
                     sent: None,
+                    sent_last: None,
                     fate: Fate::Unknown,
                 }
             }
         };
-        history.add(Intent { adapter: self.number, sent: None, fate: Fate::Unknown, ..intent })
+        history.add(Intent {
+            adapter: self.number,
+            beside: false,
+            sent: None,
+            sent_last: None,
+            fate: Fate::Unknown,
+            ..intent
+        })
     }
 
     /// Some older event of the same node and topic that has a key.
@@ -288,10 +297,16 @@ impl Adapter {
         }
     }
 
-    /// Gives a paused life something new to send, which must never be stored.
+    /// Gives a paused life something new to send. Once another has its name, that must never be
+    /// stored; before that, as where nothing of the other has come through yet, it is stored rightly.
     pub fn tempt_zombie(&mut self, plan: &Plan, history: &mut History) {
         let id = self.make_one(plan, history);
+        history.intents[id as usize].beside = true;
+        let taken_over = self.life.as_ref().is_some_and(|life| life.session.partitions().is_some());
         if let Some(zombie) = &mut self.zombie {
+            if taken_over {
+                history.intents[id as usize].fate = Fate::Refused;
+            }
             let key = history.intents[id as usize].order.map(order_key);
             zombie.ready.clear();
             zombie.ready.push_back((route(key.as_ref(), plan.partitions), vec![id]));

@@ -91,11 +91,17 @@ impl Consumer {
         self.next.get(partition).copied()
     }
 
-    /// Acts on what the session says.
+    /// Acts on what the session says. `start` is where a partition begins at the node now, unless
+    /// that is down.
     ///
     /// # Panics
     /// If the records of a batch that the session has checked do not decode.
-    pub fn turn(&mut self, history: &mut History, now: At) -> Turn {
+    pub fn turn(
+        &mut self,
+        history: &mut History,
+        now: At,
+        start: &dyn Fn(&PartitionId) -> Option<Offset>,
+    ) -> Turn {
         let mut turn = Turn::Goes;
         while let Some(event) = self.session.as_mut().and_then(SubscriberClient::poll_event) {
             match event {
@@ -112,7 +118,8 @@ impl Consumer {
                 SubscriberEvent::Trimmed { partition, from, to } => {
                     let known = history.committed.get(&self.cursor);
                     let held = known.and_then(|known| known.acknowledged.get(&partition));
-                    if self.hold && held.is_some() {
+                    let held_from = known.and_then(|known| known.held_from.get(&partition));
+                    if self.hold && held_from.is_some_and(|begin| to > *begin) {
                         let what = format!(
                             "{}: {partition} was dropped from {from} to {to}, held at {held:?}",
                             self.cursor
@@ -130,6 +137,9 @@ impl Consumer {
                     let positions = self.asked.remove(&token).unwrap_or_default();
                     let known = history.committed.entry(self.cursor.clone()).or_default();
                     for (partition, offset) in positions {
+                        if let Some(begin) = start(&partition) {
+                            known.held_from.entry(partition.clone()).or_insert(begin);
+                        }
                         let at = known.acknowledged.entry(partition).or_insert(offset);
                         *at = offset.max(*at);
                     }
@@ -161,6 +171,7 @@ impl Consumer {
             let known = history.committed.get(&self.cursor);
             let at_least = known.and_then(|known| known.acknowledged.get(&partition)).copied();
             let at_most = known.and_then(|known| known.asked.get(&partition)).copied();
+            let held_from = known.and_then(|known| known.held_from.get(&partition)).copied();
             if at_least.is_some_and(|least| offset < least) {
                 let what = format!(
                     "{}: {partition} stands at {offset}, committed {at_least:?}",
@@ -169,8 +180,8 @@ impl Consumer {
                 history.violated("I6", what);
             }
             // What is held is not dropped, so nothing moves a cursor but its commits.
-            let held = self.hold && at_least.is_some();
-            if held && at_most.is_none_or(|most| offset > most) {
+            let moved = held_from.is_some_and(|begin| offset > begin);
+            if self.hold && moved && at_most.is_none_or(|most| offset > most) {
                 let what =
                     format!("{}: {partition} stands at {offset}, asked {at_most:?}", self.cursor);
                 history.violated("I6", what);

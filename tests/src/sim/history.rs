@@ -35,8 +35,13 @@ pub struct Intent {
     pub order: Option<u32>,
     /// Its content.
     pub content: Content,
+    /// Made by a life that was paused, beside its adapter's outbox: whatever the outbox holds is
+    /// submitted before it or after it, whichever was made first.
+    pub beside: bool,
     /// When it was first submitted.
     pub sent: Option<At>,
+    /// When it was last submitted.
+    pub sent_last: Option<At>,
     /// What became of it.
     pub fate: Fate,
 }
@@ -88,6 +93,9 @@ pub struct Committed {
     pub acknowledged: BTreeMap<PartitionId, Offset>,
     /// By partition, the furthest position that was asked for.
     pub asked: BTreeMap<PartitionId, Offset>,
+    /// By partition, where it began at the node when the cursor's first commit was answered: what
+    /// was dropped before that, nobody held.
+    pub held_from: BTreeMap<PartitionId, Offset>,
 }
 
 /// Everything that happened.
@@ -136,6 +144,7 @@ impl History {
     pub fn send(&mut self, adapter: usize, sequence: u64, id: IntentId, at: At) {
         self.sends[adapter].push((sequence, id));
         let intent = &mut self.intents[id as usize];
+        intent.sent_last = Some(at);
         if intent.sent.is_none() {
             intent.sent = Some(at);
             self.sent += 1;

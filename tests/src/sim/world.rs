@@ -170,6 +170,9 @@ pub struct World {
     topics: Vec<TopicName>,
     /// Who opened each connection, and to which node.
     users: std::collections::BTreeMap<ConnId, (User, usize)>,
+    /// Uplinks of plants that ran on a copy of their disk when they dialled. What such a one has
+    /// said may still be on its way when the plant has its own disk again.
+    impostors: std::collections::BTreeSet<ConnId>,
     /// Frames that were sent lately, for peers that imitate.
     samples: Vec<takt_protocol::wire::OutFrame>,
     domain: TrustDomain,
@@ -228,6 +231,7 @@ impl World {
             forgers: std::collections::BTreeMap::new(),
             topics,
             users: std::collections::BTreeMap::new(),
+            impostors: std::collections::BTreeSet::new(),
             samples: Vec::new(),
             domain,
             dice,

@@ -34,14 +34,30 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
 }
 
 fn check_order(history: &History, intents: &[u32], violated: &mut dyn FnMut(String)) {
+    // An outbox is submitted, and again after each death of its adapter, in the order of making.
     let mut last = BTreeMap::new();
     for id in intents {
         let intent = &history.intents[*id as usize];
-        if let Some(before) = last.insert(intent.adapter, *id)
+        if !intent.beside
+            && let Some(before) = last.insert(intent.adapter, *id)
             && before >= *id
         {
             let adapter = intent.adapter;
             violated(format!("adapter {adapter} submitted {id} before {before}"));
+        }
+    }
+    // In it or beside it, nothing stands behind what was not submitted before its own last time.
+    let mut latest = BTreeMap::new();
+    for id in intents {
+        let intent = &history.intents[*id as usize];
+        let (Some(first), Some(again)) = (intent.sent, intent.sent_last) else { continue };
+        let (before, since) = latest.entry(intent.adapter).or_insert((*id, first));
+        if again < *since {
+            let adapter = intent.adapter;
+            violated(format!("adapter {adapter} had submitted {id}, and then {before}"));
+        }
+        if first > *since {
+            (*before, *since) = (*id, first);
         }
     }
     // What was acknowledged before another was submitted stands before it.

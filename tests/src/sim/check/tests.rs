@@ -82,23 +82,47 @@ fn i2_an_event_that_stands_twice() {
     assert!(found.contains(&"I2"), "{found:?}");
 }
 
+/// Where two events of one order and one adapter stand, with none of that order between them.
+fn two_of_an_order(records: &[takt_reader::Record<'_>]) -> (usize, usize) {
+    let mut last = BTreeMap::new();
+    let mut pairs = records.iter().enumerate().filter_map(|(at, record)| {
+        let key = record.order_key.filter(|_| record.is_visible())?;
+        let before = last.insert(key, at)?;
+        (records[before].producer == record.producer).then_some((before, at))
+    });
+    pairs.next().expect("an order with two events of one adapter")
+}
+
 #[test]
 fn i3_two_events_of_an_order_that_changed_places() {
     let found = found(|end, _| {
         let records = &mut largest(end).records;
-        let ordered = |at: &usize| records[*at].is_visible() && records[*at].order_key.is_some();
-        let places: Vec<usize> = (0..records.len()).filter(ordered).collect();
-        let same = |a: usize, b: usize| {
-            records[a].order_key == records[b].order_key
-                && records[a].producer == records[b].producer
-        };
-        let pair = places
-            .iter()
-            .enumerate()
-            .find_map(|(i, a)| places[i + 1..].iter().find(|b| same(*a, **b)).map(|b| (*a, *b)));
-        let (a, b) = pair.expect("an order with two events of one adapter");
+        let (a, b) = two_of_an_order(records);
         records.swap(a, b);
     });
+    assert!(found.contains(&"I3"), "{found:?}");
+}
+
+/// What is found if the second of two events of an order stands before the first and was made
+/// beside the outbox: submitted with the first, or so much later.
+fn found_beside(later: u64) -> Vec<&'static str> {
+    found(|end, history| {
+        let records = &mut largest(end).records;
+        let (a, b) = two_of_an_order(records);
+        let [first, second] =
+            [a, b].map(|at| history.intent_of(&records[at]).expect("sent") as usize);
+        records.swap(a, b);
+        let sent = history.intents[first].sent_last.map(|at| at + later);
+        let second = &mut history.intents[second];
+        (second.beside, second.sent, second.sent_last) = (true, sent, sent);
+    })
+}
+
+#[test]
+fn i3_what_a_paused_life_makes_stands_where_it_was_submitted() {
+    let found = found_beside(0);
+    assert!(!found.contains(&"I3"), "{found:?}");
+    let found = found_beside(1);
     assert!(found.contains(&"I3"), "{found:?}");
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use takt_broker::logic::uplink::{End, UplinkEvent, UplinkSession};
 use takt_protocol::wire::{FrameKind, OutFrame};
+use takt_protocol::words::PartitionId;
 
 use super::{Happening, User, World, pause};
 use crate::sim::adapter::Turn;
@@ -21,6 +22,9 @@ impl World {
         }
         let conn = self.connect(User::Uplink(plant), Host::Node(plant), self.plan.plants);
         self.nodes[plant].uplink_conn = Some(conn);
+        if self.nodes[plant].original.is_some() {
+            self.impostors.insert(conn);
+        }
     }
 
     pub(super) fn hear_uplink(&mut self, plant: usize, conn: ConnId, news: NetNews) {
@@ -315,7 +319,12 @@ impl World {
                     continue;
                 }
             }
-            turn = consumer.turn(&mut self.history, now);
+            let up = self.nodes[consumer.node].up.as_ref();
+            let start = |partition: &PartitionId| {
+                let held = up?.writer.view().all_partitions();
+                held.into_iter().find(|held| held.id == *partition).map(|held| held.start)
+            };
+            turn = consumer.turn(&mut self.history, now, &start);
             let session = consumer.session.as_mut().expect("it is alive");
             while turn == Turn::Goes
                 && let Some(frame) = session.poll_transmit()

@@ -422,11 +422,6 @@ impl World {
         }
     }
 
-    /// Whether some plant runs on a copy of its disk.
-    pub(super) fn has_impostor(&self) -> bool {
-        self.nodes.iter().any(|node| node.original.is_some())
-    }
-
     /// A partition of which the hub holds more than a plant that runs on a copy.
     pub(super) fn impostor_lacks(&self, number: usize) -> Option<String> {
         let node = &self.nodes[number];

@@ -106,7 +106,9 @@ fn intent(history: &mut History, producer: usize, node: usize) -> IntentId {
         key,
         order: None,
         content,
+        beside: false,
         sent: None,
+        sent_last: None,
         fate,
     })
 }

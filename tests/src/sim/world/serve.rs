@@ -281,7 +281,7 @@ impl World {
                 *link = Some(origin);
             }
             SessionEvent::LinkRefused(refusal)
-                if refusal.code == ErrorCode::Diverged && !self.has_impostor() =>
+                if refusal.code == ErrorCode::Diverged && !self.impostors.contains(&conn) =>
             {
                 self.history.violated("I7", format!("a link has diverged: {refusal}"));
             }
