@@ -506,7 +506,9 @@ impl<'a> Replay<'a> {
         match self.state.judge(&publication, now, &mut Scratch::default()) {
             crate::sequencer::Judged::Fresh { entry, .. } => entry,
             // Below the snapshot: it is applied already.
-            crate::sequencer::Judged::Known(_) | crate::sequencer::Judged::Refused(_) => entry,
+            crate::sequencer::Judged::Known(_)
+            | crate::sequencer::Judged::Refused(_)
+            | crate::sequencer::Judged::Unreadable(_) => entry,
         }
     }
 

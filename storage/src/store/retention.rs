@@ -84,11 +84,11 @@ impl<T> Store<T> {
                 && self.uplink_needs.as_ref().is_none_or(|acknowledged| {
                     acknowledged.get(&end.slot).is_some_and(|next| *next < end.next_batch)
                 });
-            let mut cursors = self.state.control.cursors.values().filter(|cursor| cursor.hold);
+            let cursors = self.state.control.cursors.values().filter(|cursor| cursor.hold);
             let held = |next: &takt_protocol::words::Offset| *next < end.next_offset;
             #[cfg(takt_planted)]
-            let mut cursors =
-                cursors.filter(|_| !takt_protocol::planted::is("cursor_hold_ignored"));
+            let cursors = cursors.filter(|_| !takt_protocol::planted::is("cursor_hold_ignored"));
+            let mut cursors = cursors;
             uplink || cursors.any(|cursor| cursor.positions.get(&end.slot).is_some_and(held))
         })
     }
