@@ -146,7 +146,7 @@ pub struct LedgerSettings {
 
 impl Default for LedgerSettings {
     fn default() -> Self {
-        Self { keys_max: 10_000_000 }
+        Self { keys_max: 100_000_000 }
     }
 }
 

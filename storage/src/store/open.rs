@@ -68,6 +68,7 @@ impl<T> Store<T> {
             copied_bytes: 0,
             cut: None,
             used_reserve: false,
+            runs_merged: 0,
             runs_rebuilt: 0,
         };
         let catalog = Catalog::new(journal.position());
@@ -135,6 +136,7 @@ impl<T> Store<T> {
             copied_bytes: started.copied_bytes,
             cut: started.cut,
             used_reserve: started.used_reserve,
+            runs_merged: state.control.manifest.merged.len(),
             runs_rebuilt: rebuilt,
         };
         let (spares, end) = (started.spares, stamp.end);

@@ -51,6 +51,8 @@ pub struct OpenReport {
     pub cut: Option<CutTail>,
     /// The disk was full: the reserve was used.
     pub used_reserve: bool,
+    /// Merged runs that keys are looked up in.
+    pub runs_merged: usize,
     /// Runs that were damaged and are made again.
     pub runs_rebuilt: usize,
 }

@@ -180,6 +180,7 @@ impl<T> Store<T> {
             }
             Judged::Unreadable(error) => {
                 self.counters.refused += 1;
+                self.counters.unreadable += 1;
                 let first = publication.batch.header().first_sequence;
                 let detail = error.to_string();
                 self.see_damage(error);

@@ -59,6 +59,8 @@ pub struct Counters {
     pub no_identity: u64,
     /// Batches that were refused.
     pub refused: u64,
+    /// Batches that were refused since a run that may know their keys did not read.
+    pub unreadable: u64,
     /// Batches of other origins.
     pub mirrored: u64,
     /// Journal files that were to be dropped, but their open conflicts found no room in side

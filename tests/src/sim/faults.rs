@@ -101,6 +101,8 @@ kinds! {
         Cut = "cut",
         /// Commits were replayed behind the newest snapshot.
         Replayed = "replayed",
+        /// Runs had been merged.
+        Merged = "merged",
         /// A run was damaged and is made again.
         RunRebuilt = "run_rebuilt",
         /// The disk was full, and the reserve was used.

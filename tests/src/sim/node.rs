@@ -250,6 +250,7 @@ impl SimNode {
             (report.copied_bytes > 0, Branch::Copied),
             (report.cut.is_some(), Branch::Cut),
             (report.replayed_commits > 0, Branch::Replayed),
+            (report.runs_merged > 0, Branch::Merged),
             (report.runs_rebuilt > 0, Branch::RunRebuilt),
             (report.used_reserve, Branch::UsedReserve),
         ] {
