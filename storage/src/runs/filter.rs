@@ -15,6 +15,8 @@
 
 use takt_protocol::varint::Cursor;
 
+/// Keys whose positions are read together.
+const AT_ONCE: usize = 32;
 /// Keys of a shard, about: hashes are uniform.
 const SHARD_KEYS: u64 = 1 << 20;
 const HEAD: usize = 8;
@@ -43,6 +45,7 @@ struct Shard {
 
 impl Shard {
     /// The three positions of a key, and its fingerprint.
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "all are within the shard, or lower bits")]
     fn positions(&self, key: u64) -> ([usize; 3], u16) {
         let hash = mix(key.wrapping_add(self.seed));
@@ -93,27 +96,48 @@ impl Filter {
         Some(Self { shards, fingerprints: pairs.collect() })
     }
 
-    /// Adds the indexes of the hashes that may be there to `found`. A pass over many costs little
-    /// more than the memory it reads: nothing in it waits for the one before.
+    /// Adds the indexes of the hashes that may be there to `found`.
+    ///
+    /// Each position is a cache miss, so those of many keys are computed before the first is read:
+    /// then no read waits for another.
     pub(super) fn pass(&self, hashes: &[u128], found: &mut Vec<u32>) {
         if self.shards.is_empty() {
             return;
         }
-        for (index, hash) in (0..).zip(hashes) {
-            if self.may_have(*hash) {
-                found.push(index);
+        let mut places = [([0; 3], 0); AT_ONCE];
+        for (first, hashes) in (0..).step_by(AT_ONCE).zip(hashes.chunks(AT_ONCE)) {
+            for (place, hash) in places.iter_mut().zip(hashes) {
+                *place = self.places(*hash);
+            }
+            let mut hits = 0_u64;
+            for (bit, place) in places.iter().enumerate().take(hashes.len()) {
+                hits |= u64::from(self.holds(place)) << bit;
+            }
+            while hits > 0 {
+                found.push(first + hits.trailing_zeros());
+                hits &= hits - 1;
             }
         }
     }
 
     /// Whether the hash may be there.
-    #[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
     pub(super) fn may_have(&self, hash: u128) -> bool {
+        !self.shards.is_empty() && self.holds(&self.places(hash))
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
+    fn places(&self, hash: u128) -> ([usize; 3], u16) {
         let shard = high_half((hash >> 64) as u64, self.shards.len() as u64) as usize;
-        let Some((shard, at)) = self.shards.get(shard) else { return false };
-        let ([first, second, third], fingerprint) = shard.positions(hash as u64);
-        let of_shard = &self.fingerprints[*at..];
-        of_shard[first] ^ of_shard[second] ^ of_shard[third] == fingerprint
+        let (shard, at) = &self.shards[shard];
+        let (positions, fingerprint) = shard.positions(hash as u64);
+        (positions.map(|position| at + position), fingerprint)
+    }
+
+    #[inline]
+    fn holds(&self, (positions, fingerprint): &([usize; 3], u16)) -> bool {
+        let [first, second, third] = positions.map(|position| self.fingerprints[position]);
+        first ^ second ^ third == *fingerprint
     }
 
     /// Memory that is allocated, in bytes.
