@@ -24,7 +24,7 @@ fn entry(hash: u128, offset: u64) -> LedgerEntry {
 }
 
 fn filled(random: &mut Seeded) -> (Ledger, Vec<u128>) {
-    let mut ledger = Ledger::new(usize::MAX);
+    let mut ledger = Ledger::default();
     let hashes: Vec<u128> = (0..HELD).map(|_| hash(random)).collect();
     hashes.iter().zip(0..).for_each(|(hash, offset)| {
         ledger.insert(entry(*hash, offset));

@@ -98,10 +98,14 @@ impl<T> Store<T> {
         }
     }
 
-    /// Whether the next file's run waits until others are merged.
+    /// Whether the next file's run waits until others are merged. What is to be merged again waits
+    /// for the runs of its files.
     pub(super) fn must_merge_first(&self) -> bool {
-        let met = self.state.tables.runs().len();
-        met >= RUNS_MET_MAX && self.files.merged.is_none() && self.files.retry_merge_at.is_none()
+        let files = &self.files;
+        self.state.tables.runs().len() >= RUNS_MET_MAX
+            && files.merged.is_none()
+            && files.retry_merge_at.is_none()
+            && self.unread_merge().is_none()
     }
 
     /// Whether the next file must not begin before the runs of those before it have come on. On a
