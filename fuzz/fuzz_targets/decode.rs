@@ -15,7 +15,7 @@ use takt_protocol::words::PartitionChain;
 use takt_storage::disk::Disk;
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::entry::Entry;
-use takt_storage::runs::{RunInfo, RunReader, Slot};
+use takt_storage::runs::{KeyRun, RunInfo, RunReader, Slot};
 
 fuzz_target!(|data: &[u8]| {
     let [which, data @ ..] = data else { return };
@@ -144,6 +144,15 @@ fn run(data: &[u8]) {
     let file = disk.create(&info.name()).expect("a name");
     file.write_at(0, &bytes).expect("there is room");
     let journal = takt_storage::journal::JournalId::new(journal);
+    if let Ok(keys) = KeyRun::open(&disk, journal, &info) {
+        let keys = std::sync::Arc::new(keys);
+        let mut hits = Vec::new();
+        keys.pass(&[0, 7, u128::MAX], &mut hits);
+        let mut found = 0;
+        let _ = keys.contents(7, |_| found += 1);
+        let _ = keys.head(7);
+        let _ = keys.verify();
+    }
     let Ok(run) = RunReader::open(&disk, journal, &info) else { return };
     let _ = run.verify();
     for slot in run.slots().map(|summary| summary.slot).take(8).collect::<Vec<_>>() {
@@ -154,8 +163,6 @@ fn run(data: &[u8]) {
         let _ = run.extent_by_time(slot, takt_protocol::words::Timestamp::from_micros(3));
     }
     let _ = run.slot(Slot::new(0));
-    let _ = run.entries().take(1_000).filter(Result::is_ok).count();
-    let _ = run.heads().take(1_000).filter(Result::is_ok).count();
     let _ = run.extents().take(1_000).filter(Result::is_ok).count();
     let _ = run.conflicts().take(1_000).filter(Result::is_ok).count();
 }
