@@ -5,7 +5,7 @@ import pathlib
 import struct
 
 HERE = pathlib.Path(__file__).parent
-GOLDEN = HERE.parent / "tests/golden/data-v1"
+GOLDEN = HERE.parent / "tests/golden/data-v2"
 SEED_MAX = 3_000
 
 

@@ -11,7 +11,9 @@ const BLOCK: usize = 4_096;
 const COMMIT_HEADER: usize = 112;
 /// Widths of the rows of a run's sections.
 const RUN_ROWS: [usize; 6] = [48, 32, 48, 28, 14, 72];
-const RUN_HEADER: usize = 128;
+/// Of each version: length of a run's header, and of a block of its keys.
+const RUN_V1: (usize, usize) = (128, 64 << 10);
+const RUN_V2: (usize, usize) = (168, 4 << 10);
 const SIDE_HEADER: usize = 96;
 const SIDE_ROW: usize = 40;
 
@@ -20,7 +22,7 @@ pub fn repair(before: &Files, files: &mut Files) {
     let mut sums = Vec::new();
     for (name, bytes) in files.iter_mut() {
         let sum_at = match name.rsplit('.').next() {
-            Some("run") if repair_run(bytes).is_some() => RUN_HEADER - 16,
+            Some("run") if repair_run(bytes).is_some() => run_version(bytes).0 - 16,
             Some("side") if repair_side(bytes).is_some() => SIDE_HEADER - 16,
             _ => continue,
         };
@@ -133,14 +135,21 @@ fn repair_batch(entry: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Makes the checksums of a run good; `None` where its lengths do not fit.
+fn run_version(bytes: &[u8]) -> (usize, usize) {
+    if bytes.get(8..10) == Some(&[2, 0]) { RUN_V2 } else { RUN_V1 }
+}
+
+/// Makes the checksums of a run good; `None` where its lengths do not fit. What its filters say stays
+/// as it is.
 pub fn repair_run(bytes: &mut [u8]) -> Option<()> {
-    let mut at = RUN_HEADER;
+    let (header_len, key_block) = run_version(bytes);
+    let mut at = header_len;
     let mut fences = Vec::new();
     for (i, width) in RUN_ROWS.into_iter().enumerate() {
         let section =
             bytes.get(at..at.checked_add(long(bytes, 48 + i * 8)?.checked_mul(width)?)?)?;
-        for block in section.chunks((64 << 10) / width * width) {
+        let block = if i < 2 { key_block } else { 64 << 10 };
+        for block in section.chunks(block / width * width) {
             fences.extend_from_slice(&block[..width]);
             fences.extend_from_slice(&xxh3_64(block).to_le_bytes());
         }
@@ -148,14 +157,19 @@ pub fn repair_run(bytes: &mut [u8]) -> Option<()> {
     }
     bytes.get_mut(at..at + fences.len())?.copy_from_slice(&fences);
     put(bytes, 96, xxh3_128(&fences));
-    let header = xxh3_128(&bytes[..RUN_HEADER - 16]);
-    put(bytes, RUN_HEADER - 16, header);
+    if header_len == RUN_V2.0 {
+        let filters = xxh3_128(&bytes[at + fences.len()..]);
+        put(bytes, 136, filters);
+    }
+    let header = xxh3_128(&bytes[..header_len - 16]);
+    put(bytes, header_len - 16, header);
     Some(())
 }
 
 /// A run as the manifest would name it.
 pub fn run_info(bytes: &[u8]) -> Option<RunInfo> {
-    let fields = [32..48, 12..16, 112..128, 48..96];
+    let end = run_version(bytes).0;
+    let fields = [32..48, 12..16, end - 16..end, 48..96];
     let fields: Option<Vec<&[u8]>> = fields.into_iter().map(|range| bytes.get(range)).collect();
     RunInfo::decode(&mut Cursor::new(&fields?.concat())).ok()
 }

@@ -1,7 +1,8 @@
-//! A data directory of version 1, as it was written once: `tests/golden/data-v1`, and what it holds
-//! as text beside it. Whatever is changed later, it opens and holds the same.
+//! Data directories as they were written once, and what they hold as text beside them. Whatever is
+//! changed later, they open and hold the same. `data-v1` has runs of format 1 and snapshots of
+//! version 1; `data-v2` has merged runs.
 //!
-//! The directory is that of a hub with a topic of its own and a mirror, with repeats, conflicts,
+//! A directory is that of a hub with a topic of its own and a mirror, with repeats, conflicts,
 //! cursors, dropped files and runs, as it stood after a kill.
 
 use std::fmt::Write;
@@ -23,14 +24,17 @@ use crate::events::events;
 const TOPIC: &str = "t";
 const READ_BYTES: usize = 1 << 20;
 
-/// The directory.
-pub fn directory() -> PathBuf {
-    golden().join("data-v1")
+/// The directories, oldest first; the last is of the format that is written now.
+pub const NAMES: &[&str] = &["data-v1", "data-v2"];
+
+/// One of them.
+pub fn directory(name: &str) -> PathBuf {
+    golden().join(name)
 }
 
 /// What [`describe`] said of it when it was made.
-pub fn description() -> PathBuf {
-    golden().join("data-v1.txt")
+pub fn description(name: &str) -> PathBuf {
+    golden().join(format!("{name}.txt"))
 }
 
 fn golden() -> PathBuf {
@@ -140,7 +144,7 @@ fn mirror(origin: &Driver, target: &mut Driver) {
 /// If it cannot be read.
 pub fn describe(driver: &Driver) -> String {
     let view = driver.store.view();
-    let mut text = format!("state {:032x}\n", driver.store.state_digest());
+    let mut text = String::new();
     let status = view.status();
     let (keys, orders, producers) = (status.keys, status.orders, status.producers);
     line(&mut text, &format!("keys {keys} orders {orders} producers {producers}"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use takt_storage::entry::TopicSettings;
 use takt_storage::store::Answer;
 use takt_tests::events::events;
-use takt_tests::golden::{describe, description, directory, open};
+use takt_tests::golden::{NAMES, describe, description, directory, open};
 
 fn copy(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).unwrap() {
@@ -16,10 +16,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_golden_directory_opens_and_holds_what_it_held() {
+fn the_golden_directories_open_and_hold_what_they_held() {
+    NAMES.iter().for_each(|name| opens_and_holds(name));
+}
+
+fn opens_and_holds(name: &str) {
     let home = tempfile::tempdir().unwrap();
-    copy(&directory(), home.path());
-    let expected = std::fs::read_to_string(description()).unwrap();
+    copy(&directory(name), home.path());
+    let expected = std::fs::read_to_string(description(name)).unwrap();
     for what in ["topic t of lyon", "cursor erp", "conflict", "partition hub/t/0", "lyon/t/0"] {
         assert!(expected.contains(what), "the golden directory has no {what}");
     }
@@ -28,7 +32,7 @@ fn the_golden_directory_opens_and_holds_what_it_held() {
         let driver = open(home.path(), seed);
         let found = describe(&driver);
         for (found, expected) in found.lines().zip(expected.lines()) {
-            assert_eq!(found, expected, "after start {seed}");
+            assert_eq!(found, expected, "{name} after start {seed}");
         }
         assert_eq!(found.len(), expected.len());
     }

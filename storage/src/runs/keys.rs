@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     error::RunError,
     filter::{Filter, FilterBuilder},
-    header::{SUM_LEN, Section},
+    header::{SUM_LEN, Section, Version},
     info::RunInfo,
     opened::{Opened, Part, Source},
     row::Row,
@@ -29,6 +29,8 @@ const HASH_LEN: usize = 16;
 pub struct KeyRun {
     info: RunInfo,
     merged: bool,
+    /// Whether the file says how many orders are new.
+    counted: bool,
     new_orders: u64,
     source: Source,
     ledger: Keys<LedgerEntry>,
@@ -85,7 +87,8 @@ impl KeyRun {
             heads.filter = heads.make_filter(&opened.source)?;
         }
         let new_orders = opened.header.new_orders;
-        Ok(Self { info: *info, merged, new_orders, source: opened.source, ledger, heads })
+        let counted = opened.header.version == Version::V2;
+        Ok(Self { info: *info, merged, counted, new_orders, source: opened.source, ledger, heads })
     }
 
     /// What the manifest says of it.
@@ -106,6 +109,33 @@ impl KeyRun {
     /// Order keys whose first event is in what is covered.
     pub const fn new_orders(&self) -> u64 {
         self.new_orders
+    }
+
+    /// Where its version does not say how many orders are new: those that none of the `older` runs has.
+    ///
+    /// # Errors
+    /// [`RunError`] of whichever does not read.
+    pub(crate) fn count_orders(
+        mut run: Arc<Self>,
+        older: &[Arc<Self>],
+    ) -> Result<Arc<Self>, RunError> {
+        if run.counted {
+            return Ok(run);
+        }
+        let mut new_orders = 0;
+        let mut heads = run.heads();
+        while let Some(head) = heads.next()? {
+            let mut known = false;
+            for run in older {
+                known = known || run.head(head.hash)?.is_some();
+            }
+            new_orders += u64::from(!known);
+        }
+        drop(heads);
+        if let Some(run) = Arc::get_mut(&mut run) {
+            run.new_orders = new_orders;
+        }
+        Ok(run)
     }
 
     /// Adds the indexes of those `hashes` to `hits` that the ledger entries here may have; which of

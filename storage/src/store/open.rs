@@ -391,8 +391,9 @@ fn open_runs(
         } else {
             KeyRun::open(disk, scan.id(), info)
         };
+        let run = run.and_then(|run| KeyRun::count_orders(Arc::new(run), state.tables.runs()));
         match run {
-            Ok(run) => state.tables.add(Arc::new(run)),
+            Ok(run) => state.tables.add(run),
             Err(error) if can_be_made_again(files, info) => damage = Some((info.start, error)),
             Err(error) => return Err(OpenError::Run(error)),
         }
