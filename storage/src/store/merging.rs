@@ -6,7 +6,7 @@ use takt_protocol::words::Timestamp;
 
 use super::files::{RETRY_US, is_due};
 use super::job::{MergeTask, Work};
-use super::open::can_be_made_again;
+use super::manifest::can_be_made_again;
 use super::{Store, StoreError};
 use crate::entry::Entry;
 use crate::journal::Position;

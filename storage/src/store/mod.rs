@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod job;
 mod listing;
+mod manifest;
 mod merging;
 mod open;
 mod operation;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::OpenError;
-use super::open::{AtEnd, check_files, manifest_at_end, open_whole};
+use super::manifest::{AtEnd, check_files, manifest_at_end, open_whole};
 use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::journal::{Position, Scan};

@@ -1,0 +1,239 @@
+//! What the manifest says at the journal's end, and the runs that it names: they are opened, or made
+//! again from their files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::OpenError;
+use super::files::Unwritten;
+use crate::catalog::Catalog;
+use crate::disk::Disk;
+use crate::entry::{Entry, SealedFile, SideFile};
+use crate::journal::{JournalId, Position, Scan};
+use crate::runs::{KeyRun, RunError, RunInfo, RunReader};
+use crate::state::State;
+
+pub(super) type SealedFiles = BTreeMap<Position, SealedFile>;
+
+/// The manifest as the journal's end knows it: that of the snapshot, and what entries behind it
+/// add and drop.
+pub(super) struct AtEnd {
+    pub(super) files: SealedFiles,
+    /// With those that were dropped behind the snapshot.
+    pub(super) all: SealedFiles,
+    pub(super) merged: BTreeMap<Position, RunInfo>,
+    pub(super) sides: BTreeMap<Position, SideFile>,
+}
+
+/// Reads the manifest as of the journal's end; `state` is the snapshot's, taken at `at`.
+pub(super) fn manifest_at_end(
+    scan: &Scan,
+    state: &State,
+    at: Position,
+) -> Result<AtEnd, OpenError> {
+    let mut files = state.control.manifest.files.clone();
+    let mut merged = state.control.manifest.merged.clone();
+    let mut sides = state.control.manifest.sides.clone();
+    let mut all = files.clone();
+    let mut failed = None;
+    let mut each = |kind: u8, bytes: &[u8]| {
+        if !Entry::is_of_manifest(kind) {
+            return Ok(());
+        }
+        match Entry::decode(kind, &Bytes::copy_from_slice(bytes))? {
+            Entry::RunAdded { file } => {
+                all.insert(file.start, file.clone());
+                files.insert(file.start, file);
+            }
+            Entry::FileDropped { start } => {
+                if let Some(file) = files.get_mut(&start) {
+                    file.slots.clear();
+                    let merged = |run: &RunInfo| merged.values().any(|merged| merged.covers(run));
+                    if file.run.as_ref().is_none_or(merged) {
+                        files.remove(&start);
+                    }
+                }
+            }
+            Entry::ConflictsKept { side } => {
+                sides.insert(side.start, side);
+            }
+            Entry::KeysMerged { run } => {
+                merged.retain(|_, old: &mut RunInfo| !run.covers(old));
+                files.retain(|_, file| {
+                    !(file.is_dropped() && file.run.is_some_and(|old| run.covers(&old)))
+                });
+                merged.insert(run.start, run);
+            }
+            Entry::TopicCreated { .. }
+            | Entry::MirrorBegun { .. }
+            | Entry::MirrorStarted { .. }
+            | Entry::Batch { .. }
+            | Entry::MirrorBatch { .. }
+            | Entry::SequenceAdvanced { .. }
+            | Entry::ProducerOpened { .. }
+            | Entry::ProducerDropped { .. }
+            | Entry::CursorSet { .. }
+            | Entry::CursorRemoved { .. } => {}
+        }
+        Ok::<(), crate::entry::EntryError>(())
+    };
+    scan.replay(at, &mut |commit| {
+        for entry in commit.entries() {
+            if let Err(error) = each(entry.kind, entry.bytes) {
+                failed.get_or_insert(error);
+            }
+        }
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(AtEnd { files, all, merged, sides }),
+    }
+}
+
+/// Every file that holds records must be there.
+pub(super) fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), OpenError> {
+    let there: Vec<Position> = scan.files().iter().map(|file| file.start).collect();
+    for file in manifest.values().filter(|file| !file.slots.is_empty()) {
+        if there.binary_search(&file.start).is_err() {
+            let name = format!("journal-{:016x}", file.start.get());
+            return Err(OpenError::FileMissing { name });
+        }
+    }
+    Ok(())
+}
+
+pub(super) struct Loaded {
+    /// Of the files that are not dropped.
+    pub(super) readers: Vec<RunReader>,
+    /// The runs that were opened hold all below it.
+    pub(super) upto: Position,
+    pub(super) rebuilt: usize,
+}
+
+/// Opens the runs, oldest first, up to the first that is damaged: what it covers, and all behind, is
+/// replayed. That takes no time that grows with what they hold, but for their filters.
+pub(super) fn open_runs(
+    disk: &dyn Disk,
+    scan: &Scan,
+    state: &mut State,
+    manifest: &AtEnd,
+) -> Result<Loaded, OpenError> {
+    let AtEnd { files, all, merged, .. } = manifest;
+    let runs_upto = all.values().map(|file| file.end).max().unwrap_or_default();
+    let mut loaded = Loaded {
+        readers: Vec::new(),
+        upto: runs_upto.max(state.control.manifest.runs_upto),
+        rebuilt: 0,
+    };
+    let mut damage = None;
+    for (file, info) in kept_runs(files) {
+        match RunReader::open(disk, scan.id(), info) {
+            Ok(reader) => loaded.readers.push(reader),
+            Err(error) => {
+                damage = Some((file.start, error));
+                break;
+            }
+        }
+    }
+    let of_files = files.values().filter_map(|file| file.run.as_ref());
+    let unmerged = of_files.filter(|run| !merged.values().any(|merged| merged.covers(run)));
+    let runs = merged.values().map(|run| (run, true)).chain(unmerged.map(|run| (run, false)));
+    for (info, is_merged) in runs {
+        if damage.as_ref().is_some_and(|(from, _)| *from <= info.start) {
+            break;
+        }
+        let run = if is_merged {
+            KeyRun::open_merged(disk, scan.id(), info)
+        } else {
+            KeyRun::open(disk, scan.id(), info)
+        };
+        let run = run.and_then(|run| KeyRun::count_orders(Arc::new(run), state.tables.runs()));
+        match run {
+            Ok(run) => state.tables.add(run),
+            Err(error) if can_be_made_again(files, info) => damage = Some((info.start, error)),
+            Err(error) => return Err(OpenError::Run(error)),
+        }
+    }
+    let Some((from, error)) = damage else { return Ok(loaded) };
+    tracing::warn!(%from, %error, "runs are made again from their files");
+    if let Some(lost) = files.values().find(|file| file.start >= from && file.is_dropped()) {
+        tracing::error!(start = %lost.start, "a dropped file lies behind it");
+        return Err(OpenError::Run(error));
+    }
+    loaded.rebuilt = files.range(from..).filter(|(_, file)| file.run.is_some()).count();
+    loaded.readers.retain(|reader| reader.info().start < from);
+    loaded.upto = from;
+    Ok(loaded)
+}
+
+/// The files that are not dropped and have a run, oldest first.
+fn kept_runs(files: &SealedFiles) -> impl Iterator<Item = (&SealedFile, &RunInfo)> {
+    let kept = files.values().filter(|file| !file.is_dropped());
+    kept.filter_map(|file| Some((file, file.run.as_ref()?)))
+}
+
+/// Whether the files of the manifest hold all that a run covers. Those that were dropped, and whose
+/// keys were merged, are not among them.
+pub(super) fn can_be_made_again(files: &SealedFiles, run: &RunInfo) -> bool {
+    let mut upto = run.start;
+    for file in files.range(run.start..run.end).map(|(_, file)| file) {
+        if file.start != upto || file.is_dropped() {
+            return false;
+        }
+        upto = file.end;
+    }
+    upto == run.end
+}
+
+/// Runs of replayed files that the manifest names: they are there, or are made again. Those behind
+/// one that is made again are made again too: the catalog wants them in their order.
+pub(super) fn name_known(
+    disk: &Arc<dyn Disk>,
+    state: &mut State,
+    catalog: &Catalog,
+    unwritten: &mut Vec<Unwritten>,
+) {
+    let mut behind = false;
+    unwritten.retain_mut(|file| {
+        let State { control, tables, .. } = state;
+        let start = file.work.file.start;
+        let Some(known) = control.manifest.files.get(&start) else {
+            // One that was sealed and is not named was dropped for good; its file is just not gone.
+            let dropped = file.work.file.end <= control.manifest.runs_upto;
+            if dropped {
+                catalog.drop_file(start);
+                tables.sealed(start, None);
+            }
+            return !dropped;
+        };
+        let Some(info) = &known.run else {
+            catalog.drop_file(start);
+            tables.sealed(start, None);
+            return false;
+        };
+        match open_whole(&**disk, file.work.journal, info) {
+            Ok((reader, keys)) if !behind => {
+                catalog.sealed(reader);
+                tables.sealed(start, Some(keys));
+            }
+            Ok(_) | Err(_) => behind = true,
+        }
+        file.named = behind;
+        behind
+    });
+}
+
+/// A run of which every byte was read.
+pub(super) fn open_whole(
+    disk: &dyn Disk,
+    journal: JournalId,
+    info: &RunInfo,
+) -> Result<(RunReader, Arc<KeyRun>), RunError> {
+    let reader = RunReader::open(disk, journal, info)?;
+    reader.verify()?;
+    let keys = Arc::new(KeyRun::open(disk, journal, info)?);
+    keys.verify()?;
+    Ok((reader, keys))
+}
