@@ -17,7 +17,9 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn the_golden_directories_open_and_hold_what_they_held() {
-    NAMES.iter().for_each(|name| opens_and_holds(name));
+    for name in NAMES {
+        opens_and_holds(name);
+    }
 }
 
 fn opens_and_holds(name: &str) {
