@@ -122,11 +122,8 @@ pub(super) fn open_runs(
 ) -> Result<Loaded, OpenError> {
     let AtEnd { files, all, merged, .. } = manifest;
     let runs_upto = all.values().map(|file| file.end).max().unwrap_or_default();
-    let mut loaded = Loaded {
-        readers: Vec::new(),
-        upto: runs_upto.max(state.control.manifest.runs_upto),
-        rebuilt: 0,
-    };
+    let runs_end = runs_upto.max(state.control.manifest.runs_upto);
+    let mut loaded = Loaded { readers: Vec::new(), upto: runs_end, rebuilt: 0 };
     let mut damage = None;
     for (file, info) in kept_runs(files) {
         match RunReader::open(disk, scan.id(), info) {
@@ -152,7 +149,9 @@ pub(super) fn open_runs(
         let run = run.and_then(|run| KeyRun::count_orders(Arc::new(run), state.tables.runs()));
         match run {
             Ok(run) => state.tables.add(run),
-            Err(error) if can_be_made_again(files, info) => damage = Some((info.start, error)),
+            Err(error) if can_be_made_again(files, info, runs_end) => {
+                damage = Some((info.start, error));
+            }
             Err(error) => return Err(OpenError::Run(error)),
         }
     }
@@ -174,17 +173,17 @@ fn kept_runs(files: &SealedFiles) -> impl Iterator<Item = (&SealedFile, &RunInfo
     kept.filter_map(|file| Some((file, file.run.as_ref()?)))
 }
 
-/// Whether the files of the manifest hold all that a run covers. Those that were dropped, and whose
-/// keys were merged, are not among them.
-pub(super) fn can_be_made_again(files: &SealedFiles, run: &RunInfo) -> bool {
+/// Whether what a run covers can be replayed, which goes on to the end of all runs: no file from
+/// there on was dropped, not even one without a run, which leaves the manifest and a hole.
+pub(super) fn can_be_made_again(files: &SealedFiles, run: &RunInfo, runs_upto: Position) -> bool {
     let mut upto = run.start;
-    for file in files.range(run.start..run.end).map(|(_, file)| file) {
+    for file in files.range(run.start..).map(|(_, file)| file) {
         if file.start != upto || file.is_dropped() {
             return false;
         }
         upto = file.end;
     }
-    upto == run.end
+    upto == runs_upto
 }
 
 /// Runs of replayed files that the manifest names: they are there, or are made again. Those behind

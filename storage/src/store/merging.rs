@@ -124,11 +124,9 @@ impl<T> Store<T> {
         let (RunError::Corrupt { name, .. } | RunError::Missing { name }) = &error else { return };
         let runs = self.state.tables.runs();
         let Some(run) = runs.iter().find(|run| run.name() == *name) else { return };
-        let files = &self.state.control.manifest.files;
-        let from = run.info().start;
-        let behind = files.range(from..).any(|(_, file)| file.is_dropped());
-        if behind || !can_be_made_again(files, run.info()) {
-            tracing::error!(%error, "keys cannot be looked up, and their journal file is dropped");
+        let manifest = &self.state.control.manifest;
+        if !can_be_made_again(&manifest.files, run.info(), manifest.runs_upto) {
+            tracing::error!(%error, "keys cannot be looked up; a journal file that would tell them is dropped");
             return;
         }
         tracing::error!(%error, "the node stops; the run is made again at the next start");
