@@ -35,8 +35,14 @@ pub fn repair(before: &Files, files: &mut Files) {
         }
     }
     let mut chain = None;
+    let mut chain_before = None;
     for (name, bytes) in files.iter_mut().filter(|(name, _)| name.ends_with(".log")) {
-        let _ = name;
+        // A file behind one that was dropped goes on from what is not there.
+        let old = before.get(name);
+        let follows =
+            old.is_none_or(|old| chain_before.is_some() && array(old, 80) == chain_before);
+        chain = chain.filter(|_| follows);
+        chain_before = old.and_then(|old| repair_journal(&mut old.clone(), None));
         // The manifest, in entries and snapshots, has the checksum of each run and side file.
         for (old, new) in &sums {
             let mut at = 0;
