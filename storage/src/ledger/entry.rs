@@ -132,6 +132,16 @@ impl LedgerEntry {
         self.kind == Kind::First
     }
 
+    /// What stands for its kind in the encoded form.
+    pub(crate) fn kind_number(&self) -> u8 {
+        match self.kind {
+            Kind::First => 0,
+            Kind::Revision => 1,
+            Kind::OpenConflict => 2,
+            Kind::Rejected => 3,
+        }
+    }
+
     /// Appends [`LedgerEntry::LEN`] bytes: hash, digest, order sequence, offset or batch number,
     /// partition, index, kind, 3 zeros.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -141,13 +151,7 @@ impl LedgerEntry {
         out.extend_from_slice(&self.at.to_le_bytes());
         out.extend_from_slice(&self.partition.to_le_bytes());
         out.extend_from_slice(&self.index.to_le_bytes());
-        let kind = match self.kind {
-            Kind::First => 0,
-            Kind::Revision => 1,
-            Kind::OpenConflict => 2,
-            Kind::Rejected => 3,
-        };
-        out.extend_from_slice(&[kind, 0, 0, 0]);
+        out.extend_from_slice(&[self.kind_number(), 0, 0, 0]);
     }
 
     /// Reads what [`LedgerEntry::encode`] wrote; `None` for an unknown kind.

@@ -19,7 +19,7 @@
 //!   xxh3-128 of both filters                                      136
 //!   xxh3-128 of the header up to here                             152
 //! sections of rows of one width, sorted, without padding
-//!   ledger entries     by hash, digest                            48 bytes each
+//!   ledger entries     by hash, digest, kind                      48 bytes each
 //!   order heads        by hash                                    32
 //!   extents            by slot, batch number                      48
 //!   orders             by hash, slot, offset                      28

@@ -26,11 +26,13 @@ pub(crate) trait Row: Copy {
 }
 
 impl Row for LedgerEntry {
-    type Key = (u128, u64);
+    /// With the kind: the same content may be the first under one of a record's keys and set aside
+    /// under the other, and neither is forgotten for the other.
+    type Key = (u128, u64, u8);
     const LEN: usize = LedgerEntry::LEN;
 
-    fn key(&self) -> (u128, u64) {
-        (self.hash(), self.digest64())
+    fn key(&self) -> Self::Key {
+        (self.hash(), self.digest64(), self.kind_number())
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

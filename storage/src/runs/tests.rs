@@ -283,14 +283,23 @@ fn the_last_of_two_for_one_key_counts() {
         place: Place { partition: PartitionNumber::new(0), offset: Offset::new(9) },
         order_sequence: None,
     };
+    let later = Known::Revision {
+        place: Place { partition: PartitionNumber::new(0), offset: Offset::new(10) },
+        order_sequence: None,
+    };
     twice.ledger.push(LedgerEntry::new(entry.hash(), entry.digest64(), known));
+    twice.ledger.push(LedgerEntry::new(entry.hash(), entry.digest64(), later));
     twice.ledger.push(LedgerEntry::new(entry.hash(), entry.digest64() + 1, known));
     twice.heads.push(HeadEntry { last: OrderSequence::new(99), ..head });
     let (disk, info) = write(&twice);
-    assert_eq!((info.counts.ledger, info.counts.heads), (4, 3));
+    assert_eq!((info.counts.ledger, info.counts.heads), (5, 3));
     let run = keys_of(&disk, &info);
     let found = contents(&run, entry.hash());
-    assert_eq!(found.iter().map(LedgerEntry::known).collect::<Vec<_>>(), [known, known]);
+    // Of another kind, the first stays.
+    assert_eq!(
+        found.iter().map(LedgerEntry::known).collect::<Vec<_>>(),
+        [entry.known(), later, known]
+    );
     let found = run.head(head.hash).unwrap();
     assert_eq!(found.unwrap().last, OrderSequence::new(99));
 }

@@ -28,7 +28,7 @@ pub struct RunInput {
     pub end: Position,
     /// The file's incarnation.
     pub incarnation: Incarnation,
-    /// What the file taught the ledger. Of entries for one content the last one counts.
+    /// What the file taught the ledger. Of entries of one kind for one content the last one counts.
     pub ledger: Vec<LedgerEntry>,
     /// The heads of the order keys that have events in the file. Of two for one key the last one
     /// counts.

@@ -173,6 +173,7 @@ impl State {
         scratch.begin(keys.orders().len());
         let Scratch { hashes, hits, found, orders, .. } = scratch;
         tables.in_runs(hashes, hits, |entry| found.push(entry))?;
+        found.sort();
         for hash in keys.orders() {
             orders.push(tables.head(*hash)?.map(|head| head.last));
         }

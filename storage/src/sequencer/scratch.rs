@@ -14,7 +14,7 @@ pub struct Scratch {
     pub(super) hashes: Vec<u128>,
     pub(super) hits: Vec<u32>,
     /// What runs know of them.
-    pub(super) found: Contents,
+    pub(super) found: Found,
     /// What the batch teaches the ledger.
     pub(super) learned: Contents,
     /// By number of the order key in the batch: the last sequence given out.
@@ -23,7 +23,28 @@ pub struct Scratch {
     pub(super) verdicts: Vec<u8>,
 }
 
-/// Ledger entries that are looked up by hash.
+/// Ledger entries that all come before the first is looked up. A key may have any number of them.
+#[derive(Debug, Default)]
+pub(super) struct Found(Vec<LedgerEntry>);
+
+impl Found {
+    pub(super) fn push(&mut self, entry: LedgerEntry) {
+        self.0.push(entry);
+    }
+
+    /// All are there.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_unstable_by_key(LedgerEntry::hash);
+    }
+
+    pub(super) fn get(&self, hash: u128) -> &[LedgerEntry] {
+        let from = self.0.partition_point(|entry| entry.hash() < hash);
+        let of_key = self.0[from..].partition_point(|entry| entry.hash() == hash);
+        &self.0[from..from + of_key]
+    }
+}
+
+/// Ledger entries that are looked up by hash while more come.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     entries: Vec<LedgerEntry>,
@@ -33,7 +54,7 @@ pub(super) struct Contents {
 impl Scratch {
     /// For a batch with these `hashes`, and so many order keys.
     pub(super) fn begin(&mut self, orders: usize) {
-        self.found.begin(0);
+        self.found.0.clear();
         self.learned.begin(self.hashes.len());
         self.orders.clear();
         self.orders.reserve(orders);
@@ -44,6 +65,12 @@ impl Scratch {
     /// How many entries the ledger gets.
     pub(super) fn learned(&self) -> usize {
         self.learned.entries.len()
+    }
+
+    /// How many entries the runs gave.
+    #[cfg(test)]
+    pub(crate) fn found(&self) -> usize {
+        self.found.0.len()
     }
 
     /// How many heads are new.

@@ -171,7 +171,8 @@ impl Tables {
         frozen.chain(self.ledger.get(hash))
     }
 
-    /// Gives all that the runs know of `hashes` to `each`. `hits` is a buffer.
+    /// Gives all that the runs know of `hashes` to `each`, once however often a hash stands there.
+    /// `hits` is a buffer.
     ///
     /// # Errors
     /// [`RunError`] of the first run that does not answer.
@@ -184,6 +185,9 @@ impl Tables {
         for run in &self.runs {
             hits.clear();
             run.pass(hashes, hits);
+            // A key that stands often in a batch is read once. Most batches have none to be read.
+            hits.sort_unstable_by_key(|hit| hashes[*hit as usize]);
+            hits.dedup_by_key(|hit| hashes[*hit as usize]);
             for hit in hits.iter() {
                 #[cfg(takt_planted)]
                 if takt_protocol::planted::is("unread_is_fresh") {

@@ -13,8 +13,9 @@ use crate::{
     section::SECTIONS,
 };
 
-/// The length of what the rows of the ledger and of the heads are told apart by, at their front.
-const KEYS: [u64; 2] = [24, 16];
+/// The length of what the rows of the ledger and of the heads are told apart by, at their front, and
+/// where one more byte of it is.
+const KEYS: [(u64, Option<usize>); 2] = [(24, Some(44)), (16, None)];
 
 /// The runs below the end of the merged ones that are there and whole: those that the manifest
 /// names, and those that it once named.
@@ -43,8 +44,8 @@ impl<'a> Holders<'a> {
     pub(crate) fn check(&self, run: &Run, merged: &RunFile<'_>) -> Result<(), Why> {
         let new_orders = merged.new_orders.ok_or(Why("a merged run is of version 1"))?;
         let covered = self.within(run);
-        for (section, key_len) in KEYS.into_iter().enumerate() {
-            covered.check(section, key_len, merged)?;
+        for (section, key) in KEYS.into_iter().enumerate() {
+            covered.check(section, key, merged)?;
         }
         let known = covered.runs.iter().map(|(run, _)| run.new_orders);
         let least = known.clone().flatten().max().unwrap_or(0);
@@ -89,15 +90,20 @@ struct Covered<'a> {
 
 impl Covered<'_> {
     /// The newest row of each key is the merged one.
-    fn check(&self, section: usize, key_len: u64, merged: &RunFile<'_>) -> Result<(), Why> {
-        let mut newest: HashMap<&[u8], (&[u8], bool)> = HashMap::new();
+    fn check(
+        &self,
+        section: usize,
+        key: (u64, Option<usize>),
+        merged: &RunFile<'_>,
+    ) -> Result<(), Why> {
+        let mut newest: HashMap<Key<'_>, (&[u8], bool)> = HashMap::new();
         for (run, follows) in &self.runs {
-            for (key, row) in rows(run, section, key_len)? {
+            for (key, row) in rows(run, section, key)? {
                 newest.entry(key).or_insert((row, *follows));
             }
         }
-        for (key, row) in rows(merged, section, key_len)? {
-            match newest.remove(key) {
+        for (key, row) in rows(merged, section, key)? {
+            match newest.remove(&key) {
                 Some((there, true)) => {
                     ensure(row == there, "a merged key is not what the newest file says")?;
                 }
@@ -109,14 +115,23 @@ impl Covered<'_> {
     }
 }
 
+type Key<'a> = (&'a [u8], Option<u8>);
 /// A row behind its key.
-type Keyed<'a> = (&'a [u8], &'a [u8]);
+type Keyed<'a> = (Key<'a>, &'a [u8]);
 
 /// The rows of a section.
-fn rows<'a>(run: &RunFile<'a>, section: usize, key_len: u64) -> Result<Vec<Keyed<'a>>, Why> {
+fn rows<'a>(
+    run: &RunFile<'a>,
+    section: usize,
+    (front, more): (u64, Option<usize>),
+) -> Result<Vec<Keyed<'a>>, Why> {
     let (layout, bytes) = SECTIONS
         .get(section)
         .zip(run.sections.get(section).copied())
         .ok_or(Why("there is no such section"))?;
-    layout.rows(bytes).map(|row| Ok((Input::new(row).take(key_len)?, row))).collect()
+    let keyed = layout.rows(bytes).map(|row| {
+        let more = more.and_then(|at| row.get(at).copied());
+        Ok(((Input::new(row).take(front)?, more), row))
+    });
+    keyed.collect()
 }

@@ -26,8 +26,8 @@ pub(crate) struct Layout {
 
 /// The sections of a run, in their order.
 pub(crate) const SECTIONS: [Layout; 6] = [
-    // Ledger entries: hash, digest, ...
-    Layout { width: 48, key: &[16, 8], key_at: &[0, 16], block: KEYS_BLOCK },
+    // Ledger entries: hash, digest, ..., kind.
+    Layout { width: 48, key: &[16, 8, 1], key_at: &[0, 16, 44], block: KEYS_BLOCK },
     // Order heads: hash, ...
     Layout { width: 32, key: &[16], key_at: &[0], block: KEYS_BLOCK },
     // Extents: slot, length, batch number, ...

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use takt_protocol::event::DedupKeys;
 use takt_protocol::words::OrderSequence;
 
 use super::*;
@@ -243,4 +244,63 @@ fn a_merged_run_says_what_its_runs_said() {
         let run = KeyRun::open_merged(&world.disk, world.store.journal.id(), &info).unwrap();
         Arc::new(run).verify().unwrap();
     }
+}
+
+/// An event with these keys and this content.
+fn keyed(keys: &[&str], data: &str) -> Event {
+    let bytes = |key: &str| Bytes::copy_from_slice(key.as_bytes());
+    let dedup = match keys {
+        [key] => DedupKeys::Key(bytes(key)),
+        [first, second] => DedupKeys::Two(bytes(first), bytes(second)),
+        _ => panic!("one key or two"),
+    };
+    Event { dedup, ..event("", "", data) }
+}
+
+/// A conflict has the content that one of its keys had first: neither is forgotten for the other.
+#[test]
+fn a_conflict_overtakes_no_first_of_its_content() {
+    for (one_file, other_first) in
+        [(true, "other"), (true, "same"), (false, "other"), (false, "same")]
+    {
+        let mut world = World::with_topic("plant");
+        let mut keys = Keys::default();
+        let say = |world: &mut World, keys: &mut Keys, event: Event| {
+            keys.last += 1;
+            verdicts(&receipt(world.publish(1, keys.last, &[event])))[0]
+        };
+        assert!(say(&mut world, &mut keys, keyed(&["k1"], other_first)).is_visible());
+        assert!(say(&mut world, &mut keys, keyed(&["k2"], "same")).is_visible());
+        if !one_file {
+            keys.fill(&mut world, 2);
+        }
+        let listed = say(&mut world, &mut keys, keyed(&["k1", "k2"], "same"));
+        assert!(matches!(listed, Verdict::Conflict { listed: true, .. }), "{listed:?}");
+        keys.fill(&mut world, 8);
+        world.settle();
+        world.restart();
+        for event in [keyed(&["k1"], other_first), keyed(&["k2"], "same")] {
+            let known = say(&mut world, &mut keys, event);
+            assert!(matches!(known, Verdict::Duplicate { .. }), "{known:?}");
+        }
+        let again = say(&mut world, &mut keys, keyed(&["k1", "k2"], "same"));
+        assert!(matches!(again, Verdict::Conflict { listed: false, .. }), "{again:?}");
+    }
+}
+
+/// However often a key stands in a batch, and however many contents it has, each of these is read
+/// once.
+#[test]
+fn a_key_that_stands_often_in_a_batch_is_looked_up_once() {
+    let mut world = World::with_topic("plant");
+    let contents: Vec<Event> = (0..100).map(|n| event("e", "", &n.to_string())).collect();
+    receipt(world.publish(1, 1, &contents));
+    let mut keys = Keys { last: 100, events: Vec::new() };
+    keys.fill(&mut world, 2);
+    world.settle();
+    let known = receipt(world.publish(1, keys.last + 1, &contents));
+    assert!(matches!(verdicts(&known)[0], Verdict::Duplicate { .. }));
+    let set_aside = |verdict: &Verdict| matches!(verdict, Verdict::Conflict { listed: false, .. });
+    assert!(verdicts(&known)[1..].iter().all(set_aside));
+    assert_eq!(world.store.scratch.found(), 100);
 }
