@@ -88,23 +88,33 @@ pub enum MergeError {
     Write(#[from] RunWriteError),
 }
 
-impl MergeWork {
-    /// Begins to merge `inputs`, which follow each other, oldest first, into a run that covers
-    /// `start..end`.
+/// Which runs are to be merged.
+#[derive(Debug)]
+pub struct MergePlan {
+    /// Where the runs are.
+    pub disk: Arc<dyn Disk>,
+    /// The journal.
+    pub journal: JournalId,
+    /// What the merged run covers begins here.
+    pub start: Position,
+    /// Where it ends.
+    pub end: Position,
+    /// The runs; they follow each other, oldest first.
+    pub inputs: Vec<Arc<KeyRun>>,
+    /// What must stay free on the disk beside the merged run, in bytes.
+    pub margin_bytes: u64,
+}
+
+impl MergePlan {
+    /// Begins the merge.
     ///
     /// # Errors
-    /// [`MergeError`], also where less than `margin_bytes` would stay free on the disk.
+    /// [`MergeError`], also where less than the margin would stay free on the disk.
     ///
     /// # Panics
-    /// If there are none.
-    pub fn begin(
-        disk: Arc<dyn Disk>,
-        journal: JournalId,
-        start: Position,
-        end: Position,
-        inputs: Vec<Arc<KeyRun>>,
-        margin_bytes: u64,
-    ) -> Result<Self, MergeError> {
+    /// If there are no runs.
+    pub fn begin(self) -> Result<MergeWork, MergeError> {
+        let Self { disk, journal, start, end, inputs, margin_bytes } = self;
         let last = inputs.last().expect("there are runs to merge");
         let info = RunInfo {
             start,
@@ -122,7 +132,15 @@ impl MergeWork {
         let keys = inputs.iter().map(|run| run.info().counts.ledger).sum();
         file.begin_keys(Section::Ledger, keys).map_err(written)?;
         let rows = Merge::new(inputs.iter().map(KeyRun::entries).collect())?;
-        Ok(Self { disk, journal, inputs, info, file, rows: Rows::Ledger(rows) })
+        Ok(MergeWork { disk, journal, inputs, info, file, rows: Rows::Ledger(rows) })
+    }
+}
+
+impl MergeWork {
+    /// Gives it up, and the space that it takes.
+    pub fn abandon(self) {
+        // What stays is removed at the next attempt or start.
+        let _ = self.disk.remove(&temporary(&self.info.merged_name()));
     }
 
     /// Does the next step, of 4 MiB or less.

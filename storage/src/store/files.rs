@@ -62,6 +62,8 @@ pub(super) struct Files {
     retry_spare_at: Option<Timestamp>,
     pub(super) retry_run_at: Option<Timestamp>,
     pub(super) retry_merge_at: Option<Timestamp>,
+    /// The last pause before another merge.
+    pub(super) merge_pause_us: i64,
     retry_reserve_at: Option<Timestamp>,
 }
 
@@ -80,8 +82,16 @@ impl Files {
             retry_spare_at: None,
             retry_run_at: None,
             retry_merge_at: None,
+            merge_pause_us: 0,
             retry_reserve_at: None,
         }
+    }
+}
+
+impl Files {
+    /// Whether the run of the file that begins at `start` is still to be written.
+    pub(super) fn is_unwritten(&self, start: Position) -> bool {
+        self.unwritten.iter().any(|file| file.work.file.start == start)
     }
 }
 
@@ -132,6 +142,7 @@ impl<T> Store<T> {
     fn next_work(&mut self, now: Timestamp) -> Option<Work> {
         if self.full {
             let work = self.run_work(now).or_else(|| self.kept_work(now));
+            let work = work.or_else(|| self.merge_work_when_full(now));
             work.or_else(|| self.reserve_work(now)).or_else(|| self.spare_work(now))
         } else {
             let work = self.spare_work(now).or_else(|| self.run_work(now));

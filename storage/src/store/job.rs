@@ -13,7 +13,7 @@ use crate::entry::SideFile;
 use crate::index::IndexError;
 use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker};
 use crate::runs::{
-    KeyRun, MergeError, MergeStep, MergeWork, RunError, RunInfo, RunInput, RunReader,
+    KeyRun, MergeError, MergePlan, MergeStep, MergeWork, RunError, RunInfo, RunInput, RunReader,
     RunWriteError, RunWriter,
 };
 use crate::state::Frozen;
@@ -68,15 +68,7 @@ pub(super) struct WrittenRun {
 /// A merge that is begun or goes on.
 #[derive(Debug)]
 pub(super) enum MergeTask {
-    Begin {
-        disk: Arc<dyn Disk>,
-        journal: JournalId,
-        start: Position,
-        end: Position,
-        inputs: Vec<Arc<KeyRun>>,
-        /// What must stay free beside the merged run, in bytes.
-        margin_bytes: u64,
-    },
+    Begin(MergePlan),
     GoOn(Box<MergeWork>),
 }
 
@@ -84,10 +76,7 @@ impl MergeTask {
     fn run(self) -> Result<MergeStep, MergeError> {
         match self {
             Self::GoOn(work) => work.step(),
-            Self::Begin { disk, journal, start, end, inputs, margin_bytes } => {
-                let work = MergeWork::begin(disk, journal, start, end, inputs, margin_bytes)?;
-                Ok(MergeStep::More(Box::new(work)))
-            }
+            Self::Begin(plan) => plan.begin().map(Box::new).map(MergeStep::More),
         }
     }
 }

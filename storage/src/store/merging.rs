@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use takt_protocol::words::Timestamp;
 
-use super::files::{RETRY_US, is_due};
+use super::files::{RETRY_MAX_US, RETRY_US, is_due};
 use super::job::{MergeTask, Work};
 use super::manifest::can_be_made_again;
 use super::{Store, StoreError};
 use crate::entry::Entry;
 use crate::journal::Position;
-use crate::runs::{KeyRun, MergeError, MergeStep, RunError, RunInfo, due_merge};
+use crate::runs::{KeyRun, MergeError, MergePlan, MergeStep, RunError, RunInfo, due_merge};
 
 /// Look-ups meet no more runs than this while merging keeps up: then files wait for their runs.
 const RUNS_MET_MAX: usize = 6;
@@ -25,18 +25,25 @@ impl<T> Store<T> {
         if self.files.merged.is_some() || !is_due(self.files.retry_merge_at, now) {
             return None;
         }
-        let (start, end, inputs) = match self.unread_merge() {
-            Some(lost) => self.merge_again(lost)?,
-            None => self.merge_due()?,
+        // Retention waits for a merged run that is lost: space is not what it may wait for.
+        let (margin_bytes, (start, end, inputs)) = match self.unread_merge() {
+            Some(lost) => (0, self.merge_again(lost)?),
+            None => (self.options.journal.file_bytes.saturating_mul(2), self.merge_due()?),
         };
-        Some(Work::Merge(Box::new(MergeTask::Begin {
-            disk: Arc::clone(&self.disk),
-            journal: self.journal.id(),
-            start,
-            end,
-            inputs,
-            margin_bytes: self.options.journal.file_bytes.saturating_mul(2),
-        })))
+        let (disk, journal) = (Arc::clone(&self.disk), self.journal.id());
+        let plan = MergePlan { disk, journal, start, end, inputs, margin_bytes };
+        Some(Work::Merge(Box::new(MergeTask::Begin(plan))))
+    }
+
+    /// On a full disk only what retention waits for is merged; else the space is given back.
+    pub(super) fn merge_work_when_full(&mut self, now: Timestamp) -> Option<Work> {
+        if self.unread_merge().is_some() {
+            return self.merge_work(now);
+        }
+        if let Some(work) = self.files.merge.take() {
+            work.abandon();
+        }
+        None
     }
 
     fn merge_due(&self) -> Option<(Position, Position, Vec<Arc<KeyRun>>)> {
@@ -73,11 +80,10 @@ impl<T> Store<T> {
 
     pub(super) fn on_merge_step(&mut self, result: Result<MergeStep, MergeError>, now: Timestamp) {
         match result {
-            Ok(MergeStep::More(work)) => {
-                self.files.retry_merge_at = None;
-                self.files.merge = Some(work);
-            }
+            Ok(MergeStep::More(work)) => self.files.merge = Some(work),
             Ok(MergeStep::Done(run)) => {
+                self.files.retry_merge_at = None;
+                self.files.merge_pause_us = 0;
                 #[cfg(takt_planted)]
                 if takt_protocol::planted::is("merged_away_before_named") {
                     let runs = self.state.tables.runs().iter();
@@ -89,7 +95,10 @@ impl<T> Store<T> {
                 self.files.merged = Some(run);
             }
             Err(error) => {
-                let retry_us = now.as_micros().saturating_add(RETRY_US);
+                // It begins anew, and may fail at its end again.
+                let pause_us = (2 * self.files.merge_pause_us).clamp(RETRY_US, RETRY_MAX_US);
+                let retry_us = now.as_micros().saturating_add(pause_us);
+                self.files.merge_pause_us = pause_us;
                 self.files.retry_merge_at = Some(Timestamp::from_micros(retry_us));
                 if let MergeError::Read(error) = error {
                     self.see_damage(error);
@@ -99,10 +108,11 @@ impl<T> Store<T> {
     }
 
     /// Whether the next file's run waits until others are merged. What is to be merged again waits
-    /// for the runs of its files.
+    /// for the runs of its files, and on a full disk nothing is merged.
     pub(super) fn must_merge_first(&self) -> bool {
         let files = &self.files;
         self.state.tables.runs().len() >= RUNS_MET_MAX
+            && !self.full
             && files.merged.is_none()
             && files.retry_merge_at.is_none()
             && self.unread_merge().is_none()

@@ -29,6 +29,8 @@ impl<T> Store<T> {
             // oldest first.
             let wanted = sealed.slots.is_empty()
                 || !blocked && self.is_over(sealed, kept_bytes, now) && !self.is_needed(sealed);
+            // Until its damaged run is made again, nothing else has its keys.
+            let wanted = wanted && !self.files.is_unwritten(file.start);
             if wanted && self.outlives(sealed) {
                 chosen.push(file.start);
                 kept_bytes -= file.len_bytes;

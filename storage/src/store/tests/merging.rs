@@ -304,3 +304,103 @@ fn a_key_that_stands_often_in_a_batch_is_looked_up_once() {
     assert!(verdicts(&known)[1..].iter().all(set_aside));
     assert_eq!(world.store.scratch.found(), 100);
 }
+
+/// Writes and syncs what is staged; jobs wait.
+fn commit(world: &mut World) {
+    if let Some(pending) = world.store.seal().unwrap() {
+        pending.write_and_sync().unwrap();
+        world.store.on_synced(pending);
+    }
+}
+
+/// Until a damaged run is made again, its journal file is all that has its keys.
+#[test]
+fn a_file_whose_run_is_made_again_is_not_dropped_before() {
+    let mut world = side::limited();
+    let mut keys = Keys::default();
+    keys.fill(&mut world, 3);
+    world.settle();
+    let runs = world.store.state.control.manifest.files.values().filter_map(|file| file.run);
+    world.disk.flip_bit(&runs.last().unwrap().name(), 8 * 100);
+    world.options.retention_bytes = 64 << 10;
+    world.restart();
+    assert!(world.report.runs_rebuilt > 0);
+    world.store.set_uplink_needs(Some(std::collections::BTreeMap::new()));
+    for _ in 0..3 {
+        let now = world.now();
+        world.store.tick(now);
+        commit(&mut world);
+    }
+    world.restart();
+    world.store.set_uplink_needs(Some(std::collections::BTreeMap::new()));
+    side::retain(&mut world);
+    keys.check(&mut world);
+    assert!(world.store.journal.files()[0].start > Position::ZERO, "then it goes");
+}
+
+#[test]
+fn on_a_full_disk_no_run_waits_for_a_merge() {
+    let mut world = World::with_topic("plant");
+    let mut keys = Keys::default();
+    keys.fill(&mut world, 2);
+    world.settle();
+    // As if merging had not kept up.
+    for _ in 0..5 {
+        let run = Arc::clone(&world.store.state.tables.runs()[0]);
+        world.store.state.tables.add(run);
+    }
+    while world.store.files.unwritten.is_empty() {
+        let first = keys.last + 1;
+        let operation =
+            world.publication("p", 1, batch(&[event("", "", &"d".repeat(3_000))], first));
+        let now = world.now();
+        if world.store.stage(operation, 7, now).is_ok() {
+            keys.last = first;
+        }
+        commit(&mut world);
+    }
+    assert!(world.store.must_merge_first());
+    world.store.full = true;
+    world.store.spares.clear();
+    assert!(!world.store.must_merge_first());
+    let now = world.now();
+    let job = world.store.poll_job(now).unwrap();
+    assert!(matches!(job, Job(crate::store::job::Work::Run(_))), "{job:?}");
+}
+
+#[test]
+fn what_frees_a_full_disk_waits_for_no_space() {
+    let mut world = World::with_topic("plant");
+    let mut keys = Keys::default();
+    keys.fill(&mut world, 7);
+    world.settle();
+    let run = world.store.state.tables.runs().iter().find(|run| run.is_merged()).unwrap();
+    world.disk.flip_bit(&run.name(), 8 * 100);
+    world.restart();
+    assert!(world.store.unread_merge().is_some(), "retention waits for it");
+    world.store.full = true;
+    world.store.spares.clear();
+    // As much as the merged run takes, and nothing for a file beside it.
+    let used: u64 = Disk::list(&world.disk).unwrap().iter().map(|(_, len)| *len).sum();
+    world.disk.set_capacity(Some(used + (48 << 10)));
+    for _ in 0..6 {
+        world.jobs();
+        commit(&mut world);
+    }
+    assert_eq!(world.store.unread_merge(), None);
+}
+
+#[test]
+fn a_merge_that_fails_is_tried_at_growing_pauses() {
+    let mut world = World::with_topic("plant");
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let now = world.now();
+        let name = "keys".to_owned();
+        let error = crate::runs::RunError::Io { name, error: std::io::ErrorKind::Other.into() };
+        world.store.on_merge_step(Err(crate::runs::MergeError::Read(error)), now);
+        let at = world.store.files.retry_merge_at.unwrap();
+        pauses.push((at.as_micros() - now.as_micros()) / 1_000_000);
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+}
