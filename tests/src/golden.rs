@@ -14,7 +14,7 @@ use takt_storage::disk::sim::SimDisk;
 use takt_storage::disk::{Disk, RealDisk};
 use takt_storage::entry::{OnConflict, TopicSettings};
 use takt_storage::journal::JournalOptions;
-use takt_storage::store::{Answer, MirrorTopic, Operation, StoreOptions};
+use takt_storage::store::{Answer, MirrorTopic, OpenReport, Operation, StoreOptions};
 use takt_storage::view::PartitionView;
 
 use crate::driver::{self, Driver};
@@ -60,8 +60,16 @@ pub fn options() -> StoreOptions {
 /// # Panics
 /// If it does not open.
 pub fn open(path: &Path, seed: u64) -> Driver {
+    open_with_report(path, seed).0
+}
+
+/// As [`open`], with what the store says of it.
+///
+/// # Panics
+/// As [`open`].
+pub fn open_with_report(path: &Path, seed: u64) -> (Driver, OpenReport) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(path).expect("a directory"));
-    Driver::open(disk, options(), seed, TOPIC).expect("the golden directory opens").0
+    Driver::open(disk, options(), seed, TOPIC).expect("the golden directory opens")
 }
 
 /// Makes the directory, and says what it holds.

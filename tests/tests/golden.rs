@@ -6,7 +6,7 @@ use std::path::Path;
 use takt_storage::entry::TopicSettings;
 use takt_storage::store::Answer;
 use takt_tests::events::events;
-use takt_tests::golden::{NAMES, describe, description, directory, open};
+use takt_tests::golden::{NAMES, describe, description, directory, open, open_with_report};
 
 fn copy(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).unwrap() {
@@ -45,4 +45,22 @@ fn opens_and_holds(name: &str) {
     assert!(receipt.receipts().all(|receipt| repeats(receipt.verdict)), "all are known");
     let Answer::Receipt(receipt) = driver.publish(&events(400..401, 7, 0)) else { panic!() };
     assert_eq!(receipt.receipts().next().unwrap().place.unwrap().offset.get(), 400);
+}
+
+/// A run of format 1 that is made again is of the format of today, and the manifest says so.
+#[test]
+fn a_damaged_run_of_an_old_format_is_made_again_once() {
+    let home = tempfile::tempdir().unwrap();
+    copy(&directory("data-v1"), home.path());
+    let run = home.path().join("run-0000000000082000-00000001.run");
+    let mut bytes = std::fs::read(&run).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&run, bytes).unwrap();
+    let rebuilt = |seed| {
+        let (mut driver, report) = open_with_report(home.path(), seed);
+        driver.settle();
+        report.runs_rebuilt
+    };
+    assert!(rebuilt(10) > 0);
+    assert_eq!(rebuilt(11), 0);
 }

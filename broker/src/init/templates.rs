@@ -101,7 +101,7 @@ retention_size = "{retention_size}"
 retention_age = "{retention_age}"
 
 [ledger]
-# The most dedup keys that are kept, over all topics, and as many order keys: some 3 bytes of memory
+# The most dedup keys that are kept, over all topics, and as many order keys: some 4 bytes of memory
 # each, and 50 on disk.
 keys_max = {keys_max}
 

@@ -8,8 +8,8 @@ use takt_protocol::words::{
 };
 
 use super::{
-    CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, Manifest, OpenConflict, Partition, Producer,
-    State, Topic,
+    CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, OpenConflict, Partition, Producer, State,
+    Topic,
 };
 use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, SideFile, TopicSettings};
 use crate::journal::Position;
@@ -348,12 +348,9 @@ impl State {
     }
 
     fn seal_file(&mut self, file: &SealedFile, effects: &mut Effects) -> Result<(), ApplyError> {
-        let manifest = &mut self.control.manifest;
-        if file.start != manifest.runs_upto {
+        if !self.control.manifest.seal(file) {
             return Err(ApplyError::File(file.start));
         }
-        manifest.runs_upto = file.end;
-        manifest.files.insert(file.start, file.clone());
         effects.sealed.push(file.clone());
         Ok(())
     }
@@ -389,47 +386,14 @@ impl State {
             partition.start = end.edge();
             effects.slots.insert(end.slot);
         }
-        // The run of a dropped file is kept for its keys, if they are nowhere else.
-        let run = file.run;
-        let needless = run.is_none_or(|run| self.control.manifest.is_merged(&run));
-        #[cfg(takt_planted)]
-        let needless = needless || takt_protocol::planted::is("keys_lost_with_retention");
-        if needless {
-            self.control.manifest.files.remove(&start);
-            effects.unnamed.extend(run.map(|run| run.name()));
-        }
+        effects.unnamed.extend(self.control.manifest.release(start));
         effects.dropped.push(start);
         Ok(())
     }
 
     fn merge_keys(&mut self, run: &RunInfo, effects: &mut Effects) -> Result<(), ApplyError> {
-        let Manifest { files, merged, runs_upto, .. } = &mut self.control.manifest;
-        // What is merged is all of the oldest positions, without a hole.
-        let merged_upto = merged.values().next_back().map_or(Position::ZERO, |run| run.end);
-        let begins = run.start == merged_upto || merged.contains_key(&run.start);
-        let cuts = |start: Position, end: Position| start < run.end && run.end < end;
-        let ends = run.end <= *runs_upto
-            && !merged.values().any(|old| cuts(old.start, old.end))
-            && !files.values().any(|file| cuts(file.start, file.end));
-        if !begins || !ends {
-            return Err(ApplyError::File(run.start));
-        }
-        merged.retain(|_, old| {
-            let stays = !run.covers(old);
-            // One that was damaged is made again, under its name.
-            if !stays && old.merged_name() != run.merged_name() {
-                effects.unnamed.push(old.merged_name());
-            }
-            stays
-        });
-        files.retain(|_, file| {
-            let gone = file.is_dropped() && file.run.is_some_and(|old| run.covers(&old));
-            if gone {
-                effects.unnamed.extend(file.run.map(|run| run.name()));
-            }
-            !gone
-        });
-        merged.insert(run.start, *run);
+        let unnamed = self.control.manifest.merge(run).ok_or(ApplyError::File(run.start))?;
+        effects.unnamed.extend(unnamed);
         effects.merged.push(*run);
         Ok(())
     }

@@ -9,6 +9,7 @@
 
 mod apply;
 mod effects;
+mod manifest;
 mod snapshot;
 mod tables;
 
@@ -20,12 +21,13 @@ use takt_protocol::words::{
     PartitionNumber, ProducerId, Sequence, Timestamp, TopicName,
 };
 
-use crate::entry::{BatchReceipt, SealedFile, SideFile, SlotEnd, TopicSettings};
+use crate::entry::{BatchReceipt, SealedFile, SlotEnd, TopicSettings};
 use crate::journal::Position;
-use crate::runs::{MaskedAddress, RunInfo, Slot};
+use crate::runs::{MaskedAddress, Slot};
 
 pub use apply::ApplyError;
 pub use effects::Effects;
+pub(crate) use manifest::Manifest;
 pub use snapshot::SnapshotError;
 pub use tables::TableLimits;
 pub(crate) use tables::{Frozen, Tables};
@@ -140,26 +142,6 @@ pub(crate) struct Cursor {
 pub(crate) struct OpenConflict {
     pub(crate) with: Place,
     pub(crate) append_time: Timestamp,
-}
-
-/// The sealed files, and what outlives them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Manifest {
-    /// By start. A dropped file stays for its run, without slots.
-    pub(crate) files: BTreeMap<Position, SealedFile>,
-    /// Runs that were merged from others, by start: each begins where the one before ends.
-    pub(crate) merged: BTreeMap<Position, RunInfo>,
-    /// By the start of the journal file whose open conflicts they hold.
-    pub(crate) sides: BTreeMap<Position, SideFile>,
-    /// The runs hold the keys of all entries below it.
-    pub(crate) runs_upto: Position,
-}
-
-impl Manifest {
-    /// Whether a merged run has all keys of this one.
-    pub(crate) fn is_merged(&self, run: &RunInfo) -> bool {
-        self.merged.values().any(|merged| merged.covers(run))
-    }
 }
 
 impl State {

@@ -3,8 +3,10 @@
 use takt_protocol::words::Timestamp;
 
 use super::*;
+use crate::entry::SideFile;
 use crate::entry::{Entry, OnConflict};
 use crate::journal::Incarnation;
+use crate::runs::RunInfo;
 
 const LIMITS: TableLimits = TableLimits { keys_max: 10, heads_recent: 10 };
 

@@ -230,7 +230,9 @@ impl<T> Store<T> {
     }
 
     fn name_run(&mut self, file: &Unwritten, run: WrittenRun) {
-        if file.named {
+        let known = self.state.control.manifest.files.get(&run.info.start);
+        // One that was made again may be of a newer format than it was.
+        if file.named && known.is_some_and(|known| known.run == Some(run.info)) {
             self.show_run(run);
             self.listings.go_stale();
         } else {

@@ -10,21 +10,19 @@ use super::OpenError;
 use super::files::Unwritten;
 use crate::catalog::Catalog;
 use crate::disk::Disk;
-use crate::entry::{Entry, SealedFile, SideFile};
+use crate::entry::{Entry, SealedFile};
 use crate::journal::{JournalId, Position, Scan};
 use crate::runs::{KeyRun, RunError, RunInfo, RunReader};
-use crate::state::State;
+use crate::state::{Manifest, State};
 
 pub(super) type SealedFiles = BTreeMap<Position, SealedFile>;
 
 /// The manifest as the journal's end knows it: that of the snapshot, and what entries behind it
 /// add and drop.
 pub(super) struct AtEnd {
-    pub(super) files: SealedFiles,
-    /// With those that were dropped behind the snapshot.
+    pub(super) manifest: Manifest,
+    /// With the files that were dropped behind the snapshot.
     pub(super) all: SealedFiles,
-    pub(super) merged: BTreeMap<Position, RunInfo>,
-    pub(super) sides: BTreeMap<Position, SideFile>,
 }
 
 /// Reads the manifest as of the journal's end; `state` is the snapshot's, taken at `at`.
@@ -33,10 +31,8 @@ pub(super) fn manifest_at_end(
     state: &State,
     at: Position,
 ) -> Result<AtEnd, OpenError> {
-    let mut files = state.control.manifest.files.clone();
-    let mut merged = state.control.manifest.merged.clone();
-    let mut sides = state.control.manifest.sides.clone();
-    let mut all = files.clone();
+    let mut manifest = state.control.manifest.clone();
+    let mut all = manifest.files.clone();
     let mut failed = None;
     let mut each = |kind: u8, bytes: &[u8]| {
         if !Entry::is_of_manifest(kind) {
@@ -44,28 +40,20 @@ pub(super) fn manifest_at_end(
         }
         match Entry::decode(kind, &Bytes::copy_from_slice(bytes))? {
             Entry::RunAdded { file } => {
-                all.insert(file.start, file.clone());
-                files.insert(file.start, file);
+                // What does not fit is refused when it is applied.
+                manifest.seal(&file);
+                all.insert(file.start, file);
             }
             Entry::FileDropped { start } => {
-                if let Some(file) = files.get_mut(&start) {
+                if let Some(file) = manifest.files.get_mut(&start) {
                     file.slots.clear();
-                    let merged = |run: &RunInfo| merged.values().any(|merged| merged.covers(run));
-                    if file.run.as_ref().is_none_or(merged) {
-                        files.remove(&start);
-                    }
+                    manifest.release(start);
                 }
             }
             Entry::ConflictsKept { side } => {
-                sides.insert(side.start, side);
+                manifest.sides.insert(side.start, side);
             }
-            Entry::KeysMerged { run } => {
-                merged.retain(|_, old: &mut RunInfo| !run.covers(old));
-                files.retain(|_, file| {
-                    !(file.is_dropped() && file.run.is_some_and(|old| run.covers(&old)))
-                });
-                merged.insert(run.start, run);
-            }
+            Entry::KeysMerged { run } => drop(manifest.merge(&run)),
             Entry::TopicCreated { .. }
             | Entry::MirrorBegun { .. }
             | Entry::MirrorStarted { .. }
@@ -88,7 +76,7 @@ pub(super) fn manifest_at_end(
     })?;
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(AtEnd { files, all, merged, sides }),
+        None => Ok(AtEnd { manifest, all }),
     }
 }
 
@@ -118,12 +106,10 @@ pub(super) fn open_runs(
     disk: &dyn Disk,
     scan: &Scan,
     state: &mut State,
-    manifest: &AtEnd,
+    manifest: &Manifest,
 ) -> Result<Loaded, OpenError> {
-    let AtEnd { files, all, merged, .. } = manifest;
-    let runs_upto = all.values().map(|file| file.end).max().unwrap_or_default();
-    let runs_end = runs_upto.max(state.control.manifest.runs_upto);
-    let mut loaded = Loaded { readers: Vec::new(), upto: runs_end, rebuilt: 0 };
+    let Manifest { files, merged, runs_upto, .. } = manifest;
+    let mut loaded = Loaded { readers: Vec::new(), upto: *runs_upto, rebuilt: 0 };
     let mut damage = None;
     for (file, info) in kept_runs(files) {
         match RunReader::open(disk, scan.id(), info) {
@@ -149,7 +135,7 @@ pub(super) fn open_runs(
         let run = run.and_then(|run| KeyRun::count_orders(Arc::new(run), state.tables.runs()));
         match run {
             Ok(run) => state.tables.add(run),
-            Err(error) if can_be_made_again(files, info, runs_end) => {
+            Err(error) if can_be_made_again(files, info, *runs_upto) => {
                 damage = Some((info.start, error));
             }
             Err(error) => return Err(OpenError::Run(error)),
@@ -212,7 +198,9 @@ pub(super) fn name_known(
             tables.sealed(start, None);
             return false;
         };
-        match open_whole(&**disk, file.work.journal, info) {
+        let whole = open_whole(&**disk, file.work.journal, info)
+            .and_then(|(reader, keys)| Ok((reader, KeyRun::count_orders(keys, tables.runs())?)));
+        match whole {
             Ok((reader, keys)) if !behind => {
                 catalog.sealed(reader);
                 tables.sealed(start, Some(keys));

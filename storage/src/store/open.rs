@@ -19,7 +19,7 @@ use super::commit::News;
 use super::files::{Files, Unwritten};
 use super::job::RunWork;
 use super::listing::Listings;
-use super::manifest::{Loaded, check_files, manifest_at_end, name_known, open_runs};
+use super::manifest::{AtEnd, Loaded, check_files, manifest_at_end, name_known, open_runs};
 use super::{OpenError, OpenReport, Store, StoreOptions};
 use crate::catalog::Catalog;
 use crate::disk::Disk;
@@ -91,9 +91,8 @@ impl<T> Store<T> {
             let (found, expected) = (state.control.node.to_string(), options.node.to_string());
             return Err(OpenError::OtherNode { found, expected });
         }
-        let manifest = manifest_at_end(&scan, &state, at)?;
+        let AtEnd { manifest, all: ends } = manifest_at_end(&scan, &state, at)?;
         check_files(&scan, &manifest.files)?;
-        let ends = &manifest.all;
         scan.know_ends(ends.values().map(|file| (file.start, file.end)));
         let Loaded { readers, upto, rebuilt } = open_runs(&*disk, &scan, &mut state, &manifest)?;
         let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));

@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::journal::{Position, Scan};
 use crate::runs::{KeyRun, RunError, RunInfo};
-use crate::state::{State, TableLimits};
+use crate::state::{Manifest, State, TableLimits};
 use crate::view::{SideError, SideReader};
 
 /// A file that the manifest names beside the journal's files.
@@ -79,7 +79,7 @@ pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
     let scan = Scan::open(Arc::clone(disk))?;
     let (snapshot, at) = scan.newest_snapshot();
     let state = State::restore(snapshot, at, NO_TABLES)?;
-    let AtEnd { files, merged, sides, .. } = manifest_at_end(&scan, &state, at)?;
+    let Manifest { files, merged, sides, .. } = manifest_at_end(&scan, &state, at)?.manifest;
     check_files(&scan, &files)?;
     let runs = files.values().filter_map(|file| file.run).map(|info| {
         let run = open_whole(&**disk, scan.id(), &info);

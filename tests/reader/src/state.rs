@@ -118,9 +118,20 @@ impl<'a> State<'a> {
             }
             Entry::RunAdded(file) => {
                 let manifest = &mut self.manifest;
-                ensure(file.start == manifest.runs_upto, "a sealed file does not follow")?;
-                manifest.runs_upto = file.end;
-                manifest.files.insert(file.start, file);
+                if file.start == manifest.runs_upto {
+                    manifest.runs_upto = file.end;
+                    manifest.files.insert(file.start, file);
+                } else {
+                    // The run of a file that is kept was made again, in another format.
+                    let known = manifest.files.get_mut(&file.start);
+                    let known = known.filter(|known| !known.is_dropped());
+                    let known = known.filter(|known| {
+                        (known.end, &known.slots) == (file.end, &file.slots)
+                            && known.run.is_some()
+                            && file.run.is_some()
+                    });
+                    known.ok_or(Why("a sealed file does not follow"))?.run = file.run;
+                }
             }
             Entry::FileDropped { start } => self.drop_file(start)?,
             Entry::ConflictsKept(side) => self.keep_conflicts(side)?,

@@ -320,8 +320,9 @@ fn a_file_whose_run_is_made_again_is_not_dropped_before() {
     let mut keys = Keys::default();
     keys.fill(&mut world, 3);
     world.settle();
-    let runs = world.store.state.control.manifest.files.values().filter_map(|file| file.run);
-    world.disk.flip_bit(&runs.last().unwrap().name(), 8 * 100);
+    let mut runs = world.store.state.control.manifest.files.values().filter_map(|file| file.run);
+    let newest = runs.next_back().unwrap();
+    world.disk.flip_bit(&newest.name(), 8 * 100);
     world.options.retention_bytes = 64 << 10;
     world.restart();
     assert!(world.report.runs_rebuilt > 0);
