@@ -124,4 +124,8 @@ impl DiskFile for CountedFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.inner.set_len(bytes)
     }
+
+    fn end_writing(&self) {
+        self.inner.end_writing();
+    }
 }

@@ -9,12 +9,14 @@
 //! - after a failed sync nothing is known about what was written before it. A sync is never
 //!   tried again, neither here nor by a caller.
 
+mod aligned;
 mod counted;
 mod real;
 pub mod sim;
 
 use std::{fmt, io};
 
+pub use aligned::{ALIGNMENT, AlignedBuf};
 pub use counted::{CountedDisk, DiskCounters};
 pub use real::{DiskLock, LockError, RealDisk};
 
@@ -112,6 +114,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the file system says.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
+
+    /// Nothing more is written: what only writing needs is given back.
+    fn end_writing(&self) {}
 }
 
 /// Whether an error says that there is no space left, as opposed to a broken disk.

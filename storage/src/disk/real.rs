@@ -5,11 +5,12 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::fs::FlockOperation;
 
-use super::{Disk, DiskFile, check_name};
+use super::{Disk, DiskFile, aligned::is_aligned, check_name};
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -93,15 +94,19 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(FILE_MODE);
-        Ok(Box::new(RealFile(options.open(self.file(name)?)?)))
+        let path = self.file(name)?;
+        let file = options.open(&path)?;
+        Ok(Box::new(RealFile { file, direct: Mutex::new(open_direct(&path)) }))
     }
 
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(write).open(self.file(name)?)?;
+        let path = self.file(name)?;
+        let file = OpenOptions::new().read(true).write(write).open(&path)?;
         if write && file.metadata()?.permissions().mode() & 0o077 != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
-        Ok(Box::new(RealFile(file)))
+        let direct = Mutex::new(if write { open_direct(&path) } else { None });
+        Ok(Box::new(RealFile { file, direct }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -138,40 +143,71 @@ impl Disk for RealDisk {
     }
 }
 
+/// Opens the file once more, for writes that go past the page cache: commits, and the zeros before
+/// them, need not be copied there, and what they hold is not read again soon. Not every file system
+/// can.
+fn open_direct(path: &Path) -> Option<Arc<File>> {
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    OpenOptions::new().write(true).custom_flags(flags).open(path).ok().map(Arc::new)
+}
+
 /// `FileExt` goes on after short reads and writes and after EINTR. The syncs go straight to the
 /// system call, because the standard library repeats them after EINTR.
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    direct: Mutex<Option<Arc<File>>>,
+}
+
+impl RealFile {
+    fn direct(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(bytes, at)
+        self.file.read_exact_at(bytes, at)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, at)
+        let direct = if is_aligned(at, bytes) { self.direct().clone() } else { None };
+        match direct.map(|direct| direct.write_all_at(bytes, at)) {
+            // The device wants other alignments, or it came to a part that has none.
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.end_writing();
+                self.file.write_all_at(bytes, at)
+            }
+            Some(done) => done,
+            None => self.file.write_all_at(bytes, at),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.0)?)
+        Ok(rustix::fs::fdatasync(&self.file)?)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        Ok(rustix::fs::fsync(&self.file)?)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
+    }
+
+    fn end_writing(&self) {
+        *self.direct() = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::AlignedBuf;
 
     #[test]
     fn files_are_private_and_names_are_flat() {
@@ -200,6 +236,41 @@ mod tests {
         assert!(disk.free_bytes().unwrap() > 0);
         disk.remove("b").unwrap();
         assert!(disk.list().unwrap().is_empty());
+    }
+
+    /// Whole blocks may go another way than the rest: what is read does not depend on it.
+    #[test]
+    fn what_was_written_is_read_whichever_way_it_went() {
+        const BLOCK: usize = super::super::ALIGNMENT;
+        let home = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(home.path()).unwrap();
+        let file = disk.create("a").unwrap();
+        let mut model = vec![0; 64 * BLOCK];
+        let mut whole = AlignedBuf::default();
+        whole.resize(model.len());
+        file.write_at(0, &whole).unwrap();
+        let writes = [(0, 3), (3, 1), (2, 4), (40, 24), (1, 1), (0, 64), (7, 2), (7, 2)];
+        for (round, (from, blocks)) in (1..).zip(writes) {
+            let mut buffer = AlignedBuf::default();
+            buffer.extend_from_slice(&vec![round; blocks * BLOCK]);
+            // Every other one a byte off, which no direct write can be.
+            let (at, bytes) = match round % 2 {
+                0 => (from * BLOCK, &buffer[..]),
+                _ => (from * BLOCK + 1, &buffer[1..]),
+            };
+            file.write_at(at as u64, bytes).unwrap();
+            model[at..at + bytes.len()].copy_from_slice(bytes);
+            let mut read = vec![0; model.len()];
+            file.read_at(0, &mut read).unwrap();
+            assert!(read == model, "after write {round}");
+            if round == 6 {
+                file.end_writing();
+            }
+        }
+        file.sync_data().unwrap();
+        let mut read = vec![0; model.len()];
+        disk.open("a", false).unwrap().read_at(0, &mut read).unwrap();
+        assert!(read == model);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Entries on their way into a commit.
 
+use crate::disk::AlignedBuf;
+
 use super::layout::{COMMIT_HEADER, COMMIT_MAX, ENTRY_HEADER, padded, short};
 
 /// How much room a new buffer has: most commits are small, the largest grow it.
@@ -8,18 +10,18 @@ const FIRST_ROOM: usize = 64 << 10;
 /// A commit that is being filled. It leaves room for the header, so that sealing copies nothing.
 #[derive(Debug)]
 pub struct CommitBuilder {
-    bytes: Vec<u8>,
+    bytes: AlignedBuf,
     entry_count: u32,
     len_max: usize,
 }
 
 impl CommitBuilder {
     /// An empty commit of at most `len_max` bytes with header and padding, in a used buffer.
-    pub(crate) fn new(len_max: usize, mut buffer: Vec<u8>) -> Self {
+    pub(crate) fn new(len_max: usize, mut buffer: AlignedBuf) -> Self {
         assert!(len_max <= COMMIT_MAX && len_max == padded(len_max));
-        buffer.clear();
+        buffer.resize(0);
         buffer.reserve(FIRST_ROOM.min(len_max));
-        buffer.resize(COMMIT_HEADER, 0);
+        buffer.resize(COMMIT_HEADER);
         Self { bytes: buffer, entry_count: 0, len_max }
     }
 
@@ -62,9 +64,9 @@ impl CommitBuilder {
     }
 
     /// The padded bytes with room for the header, the entries' length and their count.
-    pub(crate) fn finish(mut self) -> (Vec<u8>, usize, u32) {
+    pub(crate) fn finish(mut self) -> (AlignedBuf, usize, u32) {
         let body_len = self.bytes.len() - COMMIT_HEADER;
-        self.bytes.resize(self.padded_len(), 0);
+        self.bytes.resize(self.padded_len());
         (self.bytes, body_len, self.entry_count)
     }
 }

@@ -13,10 +13,12 @@ use super::{
     layout::{narrow, wide},
     names,
 };
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{AlignedBuf, Disk, DiskFile};
 
 /// What one step of the making writes and syncs, in bytes.
 pub const SLICE_BYTES: usize = 4 << 20;
+/// What is written at a time, in bytes.
+const ZEROS: u64 = 1 << 20;
 
 /// A file of full length that can become the journal's next one.
 #[derive(Debug)]
@@ -145,11 +147,12 @@ impl SpareWork {
 
 /// Fills `from..to` of a file with zeros.
 pub(crate) fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut zeros = AlignedBuf::default();
+    zeros.resize(narrow((to - from).min(ZEROS)));
     let mut at = from;
     while at < to {
-        let len = (to - at).min(wide(ZEROS.len()));
-        file.write_at(at, &ZEROS[..narrow(len)])?;
+        let len = (to - at).min(ZEROS);
+        file.write_at(at, &zeros[..narrow(len)])?;
         at += len;
     }
     Ok(())

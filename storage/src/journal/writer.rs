@@ -22,7 +22,7 @@ use super::{
     reader::Reader,
     spare::{SpareFile, SpareMaker},
 };
-use crate::disk::Disk;
+use crate::disk::{AlignedBuf, Disk};
 
 /// The writer's side of a journal.
 ///
@@ -136,15 +136,15 @@ impl Journal {
 
     /// A new commit to fill.
     pub fn begin(&self) -> CommitBuilder {
-        self.begin_in(Vec::new())
+        self.begin_in(AlignedBuf::default())
     }
 
     /// A new commit to fill, in the buffer of one that nobody reads any more.
     pub fn begin_again(&self, used: Bytes) -> CommitBuilder {
-        self.begin_in(used.try_into_mut().map(Vec::from).unwrap_or_default())
+        self.begin_in(AlignedBuf::reuse(used))
     }
 
-    fn begin_in(&self, buffer: Vec<u8>) -> CommitBuilder {
+    fn begin_in(&self, buffer: AlignedBuf) -> CommitBuilder {
         CommitBuilder::new(self.options.commit_bytes_max, buffer)
     }
 
@@ -178,14 +178,14 @@ impl Journal {
             body_len,
             body_hash: body_hash(&bytes),
         };
-        header.encode(&self.identity, &mut bytes);
+        header.encode(&self.identity, bytes.as_mut_slice());
         self.position = header.end();
         self.chain = header.chain_after();
         self.witnessed = header.is_mark();
         Ok(SealedCommit {
             position: header.position,
             mark: header.is_mark(),
-            bytes: bytes.into(),
+            bytes: bytes.freeze(),
             file: Arc::clone(&self.current),
             shared: Arc::clone(&self.shared),
         })
@@ -206,7 +206,7 @@ impl Journal {
     /// # Errors
     /// As [`Journal::seal`]; there is always room for one after another commit.
     pub fn mark(&mut self) -> Result<SealedCommit, SealError> {
-        self.seal(CommitBuilder::new(BLOCK, Vec::new()))
+        self.seal(CommitBuilder::new(BLOCK, AlignedBuf::default()))
     }
 
     /// Takes note that all commits up to `end` are durable.
@@ -250,6 +250,7 @@ impl Journal {
         }
         let next = self.write_next(spare, snapshot).inspect_err(|_| self.shared.poison())?;
         self.current.close(self.position);
+        self.current.file.end_writing();
         let sealed = self.current.info(self.position);
         self.current = Arc::clone(&next);
         self.witnessed = true;

@@ -12,7 +12,7 @@ use super::{
     row::Row,
 };
 use crate::{
-    disk::{Disk, DiskFile},
+    disk::{ALIGNMENT, AlignedBuf, Disk, DiskFile},
     journal::{Incarnation, JournalId, Position},
     ledger::Entry,
 };
@@ -37,12 +37,13 @@ pub(super) struct RunFile {
     file: Box<dyn DiskFile>,
     /// Where `pending` goes.
     at: u64,
-    /// Whole blocks that are not written yet, and behind them the one that is being filled.
-    pending: Vec<u8>,
+    /// What is not written yet: the header's place, blocks, and behind them the one that is filled.
+    pending: AlignedBuf,
     block_at: usize,
     section: Option<Section>,
     rows_in_block: usize,
     first_row: Vec<u8>,
+    row: Vec<u8>,
     fences: Vec<u8>,
     counts: [u64; 6],
     filter: Option<FilterBuilder>,
@@ -57,15 +58,18 @@ impl RunFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
+        let mut pending = AlignedBuf::with_capacity(WRITE_BYTES + 2 * ALIGNMENT);
+        pending.resize(header::LEN);
         Ok(Self {
             file: disk.create(&temporary)?,
             name,
-            at: header::LEN as u64,
-            pending: Vec::new(),
-            block_at: 0,
+            at: 0,
+            pending,
+            block_at: header::LEN,
             section: None,
             rows_in_block: 0,
             first_row: Vec::new(),
+            row: Vec::new(),
             fences: Vec::new(),
             counts: [0; 6],
             filter: None,
@@ -101,12 +105,13 @@ impl RunFile {
         if self.rows_in_block == section.rows_per_block(Version::V2) {
             self.end_block()?;
         }
-        let before = self.pending.len();
-        row.encode(&mut self.pending);
-        debug_assert_eq!(self.pending.len() - before, R::LEN);
+        self.row.clear();
+        row.encode(&mut self.row);
+        debug_assert_eq!(self.row.len(), R::LEN);
+        self.pending.extend_from_slice(&self.row);
         if self.rows_in_block == 0 {
             self.first_row.clear();
-            self.first_row.extend_from_slice(&self.pending[before..]);
+            self.first_row.extend_from_slice(&self.row);
         }
         self.rows_in_block += 1;
         self.counts[section as usize] += 1;
@@ -121,7 +126,8 @@ impl RunFile {
     /// Writes what is missing and makes it durable under its name.
     pub(super) fn finish(mut self, disk: &dyn Disk, covered: Covered) -> io::Result<RunInfo> {
         self.end_section()?;
-        self.flush()?;
+        self.file.write_at(self.at, &self.pending)?;
+        self.at += self.pending.len() as u64;
         let Covered { journal, incarnation, start, end, new_orders } = covered;
         let counts = RunCounts::from_array(self.counts);
         let fences_hash = xxh3_128(&self.fences);
@@ -180,16 +186,16 @@ impl RunFile {
             self.rows_in_block = 0;
             self.block_at = self.pending.len();
         }
-        if self.pending.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+        if self.pending.len() >= WRITE_BYTES + ALIGNMENT { self.write() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.pending.is_empty() {
-            self.file.write_at(self.at, &self.pending)?;
-            self.at += self.pending.len() as u64;
-            self.pending.clear();
-            self.block_at = 0;
-        }
+    /// Writes as much of what is pending as a disk takes without a copy.
+    fn write(&mut self) -> io::Result<()> {
+        let len = self.pending.len() / ALIGNMENT * ALIGNMENT;
+        self.file.write_at(self.at, &self.pending[..len])?;
+        self.pending.consume(len);
+        self.at += len as u64;
+        self.block_at -= len;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::disk::AlignedBuf;
 use crate::journal::{
     commit::{Header, Mismatch, body_hash},
     layout::{BLOCK, COMMIT_HEADER},
@@ -63,7 +64,7 @@ fn preamble() {
 
 #[test]
 fn commit() {
-    let mut builder = CommitBuilder::new(2 * BLOCK, Vec::new());
+    let mut builder = CommitBuilder::new(2 * BLOCK, AlignedBuf::default());
     assert_eq!(builder.push(1, &[b"ab", b"c"]), 117);
     assert_eq!(builder.push(2, &[]), 125);
     let (mut bytes, body_len, entry_count) = builder.finish();
@@ -75,7 +76,7 @@ fn commit() {
         body_len,
         body_hash: body_hash(&bytes),
     };
-    header.encode(&identity(), &mut bytes);
+    header.encode(&identity(), bytes.as_mut_slice());
     assert_eq!(bytes.len(), BLOCK);
     let expected = "\
         546b4301010000000d00000000100000\n\
@@ -119,7 +120,7 @@ fn mark() {
         body_len: 0,
         body_hash: body_hash(&bytes),
     };
-    header.encode(&identity(), &mut bytes);
+    header.encode(&identity(), bytes.as_mut_slice());
     let expected = "\
         546b4301010001000000000000100000\n\
         00000000030000000001020304050607\n\
