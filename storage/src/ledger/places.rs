@@ -31,6 +31,11 @@ impl Places {
         until.filter(move |place| tag_of(**place) == tag).map(|place| number_of(*place))
     }
 
+    /// All numbers, by their tags.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.array.iter().filter(|place| **place != FREE).map(|place| number_of(*place))
+    }
+
     /// Brings a tag's home into the cache, without waiting for it.
     pub(super) fn touch(&self, tag: u32) {
         // The place itself, not where it is: only that is read from memory.

@@ -111,6 +111,11 @@ impl<E: Entry> KeyTable<E> {
         self.chunks.iter().flatten()
     }
 
+    /// All entries by the upper 40 bits of their hashes; of those that share them, as they were added.
+    pub fn nearly_sorted(&self) -> impl Iterator<Item = &E> {
+        self.shards.iter().flat_map(Places::numbers).map(|number| self.entry(number))
+    }
+
     /// Memory that is allocated, in bytes.
     pub fn bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<E>()).sum();
@@ -136,12 +141,12 @@ fn split(number: u32) -> (usize, usize) {
     (number as usize / CHUNK, number as usize % CHUNK)
 }
 
-/// The top bits choose the shard, the low ones the place in it: they are independent.
+/// The top bits choose the shard, those behind them the place in it: so the table is sorted.
 fn shard_of(hash: u128) -> usize {
     usize::from(hash.to_be_bytes()[0])
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+#[expect(clippy::cast_possible_truncation, reason = "these bits are wanted")]
 fn tag_of(hash: u128) -> u32 {
-    hash as u32
+    (hash >> 88) as u32
 }

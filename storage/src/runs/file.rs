@@ -99,19 +99,34 @@ impl RunFile {
         self.push(row)
     }
 
+    /// Adds a key as another run holds it.
+    pub(super) fn push_stored_key(&mut self, hash: u128, row: &[u8]) -> io::Result<()> {
+        if let Some(filter) = &mut self.filter {
+            filter.push(hash);
+        }
+        self.push_bytes(row)
+    }
+
     /// Adds a row: they come in their order.
     pub(super) fn push<R: Row>(&mut self, row: &R) -> io::Result<()> {
+        let mut bytes = std::mem::take(&mut self.row);
+        bytes.clear();
+        row.encode(&mut bytes);
+        debug_assert_eq!(bytes.len(), R::LEN);
+        let pushed = self.push_bytes(&bytes);
+        self.row = bytes;
+        pushed
+    }
+
+    fn push_bytes(&mut self, row: &[u8]) -> io::Result<()> {
         let section = self.section.expect("a section was begun");
         if self.rows_in_block == section.rows_per_block(Version::V2) {
             self.end_block()?;
         }
-        self.row.clear();
-        row.encode(&mut self.row);
-        debug_assert_eq!(self.row.len(), R::LEN);
-        self.pending.extend_from_slice(&self.row);
+        self.pending.extend_from_slice(row);
         if self.rows_in_block == 0 {
             self.first_row.clear();
-            self.first_row.extend_from_slice(&self.row);
+            self.first_row.extend_from_slice(row);
         }
         self.rows_in_block += 1;
         self.counts[section as usize] += 1;

@@ -59,6 +59,41 @@ impl Shard {
     fn len(&self) -> usize {
         (self.segments as usize + 2) << self.segment_bits
     }
+
+    /// Puts the keys one behind the other as their first positions rise from segment to segment: then
+    /// what is looked at next is near.
+    fn sort_by_segment(&self, keys: &[u64], sorted: &mut Vec<u64>) {
+        let segment = |key: u64| self.positions(key).0[0] >> self.segment_bits;
+        let mut ends = vec![0_usize; self.segments as usize + 1];
+        for key in keys {
+            ends[segment(*key) + 1] += 1;
+        }
+        for at in 1..ends.len() {
+            ends[at] += ends[at - 1];
+        }
+        sorted.clear();
+        sorted.resize(keys.len(), 0);
+        for key in keys {
+            let end = &mut ends[segment(*key)];
+            sorted[*end] = *key;
+            *end += 1;
+        }
+    }
+}
+
+/// How many keys have a position, and the exclusive or of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Peeled {
+    sum: u64,
+    count: i32,
+}
+
+impl Peeled {
+    /// A key comes or goes.
+    fn turn(&mut self, key: u64, by: i32) {
+        self.sum ^= key;
+        self.count += by;
+    }
 }
 
 impl Filter {
@@ -243,30 +278,28 @@ fn sized(keys: usize) -> (u32, u32) {
 fn build(keys: &mut Vec<u64>) -> (Shard, Vec<u16>) {
     let (segment_bits, segments) = sized(keys.len());
     let mut shard = Shard { seed: 0, segment_bits, segments };
-    // How many keys have a position, and the exclusive or of them.
-    let mut counts = vec![0_u32; shard.len()];
-    let mut sums = vec![0_u64; shard.len()];
+    let mut places = vec![Peeled::default(); shard.len()];
+    let mut sorted = Vec::new();
     let mut alone: Vec<usize> = Vec::with_capacity(shard.len());
     let mut taken: Vec<(u64, usize)> = Vec::with_capacity(keys.len());
     for attempt in 1.. {
         shard.seed = mix(attempt);
-        for key in keys.iter() {
+        shard.sort_by_segment(keys, &mut sorted);
+        for key in &sorted {
             for at in shard.positions(*key).0 {
-                counts[at] += 1;
-                sums[at] ^= key;
+                places[at].turn(*key, 1);
             }
         }
-        alone.extend((0..counts.len()).filter(|at| counts[*at] == 1));
+        alone.extend((0..places.len()).filter(|at| places[*at].count == 1));
         while let Some(at) = alone.pop() {
-            if counts[at] != 1 {
+            let Peeled { count, sum: key } = places[at];
+            if count != 1 {
                 continue;
             }
-            let key = sums[at];
             taken.push((key, at));
             for other in shard.positions(key).0 {
-                counts[other] -= 1;
-                sums[other] ^= key;
-                if counts[other] == 1 {
+                places[other].turn(key, -1);
+                if places[other].count == 1 {
                     alone.push(other);
                 }
             }
@@ -274,8 +307,7 @@ fn build(keys: &mut Vec<u64>) -> (Shard, Vec<u16>) {
         if taken.len() == keys.len() {
             break;
         }
-        counts.fill(0);
-        sums.fill(0);
+        places.fill(Peeled::default());
         taken.clear();
         if attempt == SEEDS_BEFORE_SORT {
             keys.sort_unstable();

@@ -272,21 +272,40 @@ impl<R: Row + Entry> Keys<R> {
         Ok(Filter::decode(&builder.finish()).expect("a filter was built"))
     }
 
-    /// Reads and verifies `count` blocks. One that does not fit its checksum is read once more: a
-    /// bit may have turned on its way.
     fn blocks(&self, source: &Source, first: usize, count: usize) -> Result<Vec<u8>, RunError> {
+        let mut bytes = Vec::new();
+        self.blocks_into(source, first, count, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads and verifies `count` blocks, in place of what `bytes` holds. One that does not fit its
+    /// checksum is read once more: a bit may have turned on its way. After an error there are none.
+    fn blocks_into(
+        &self,
+        source: &Source,
+        first: usize,
+        count: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), RunError> {
         let before = (first * self.rows_per_block) as u64;
         let left = usize::try_from(self.rows - before).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(count * self.rows_per_block) * R::LEN];
+        bytes.resize(left.min(count * self.rows_per_block) * R::LEN, 0);
         let at = self.at + before * R::LEN as u64;
-        source.read(at, &mut bytes)?;
-        if !self.fits(first, &bytes) {
-            source.read(at, &mut bytes)?;
-            if !self.fits(first, &bytes) {
-                return Err(source.corrupt("a block's checksum is wrong"));
-            }
-        }
-        Ok(bytes)
+        let mut read = || {
+            source.read(at, bytes)?;
+            Ok(self.fits(first, bytes))
+        };
+        let whole = match read() {
+            Ok(false) => read(),
+            done => done,
+        };
+        let what = match whole {
+            Ok(true) => return Ok(()),
+            Ok(false) => source.corrupt("a block's checksum is wrong"),
+            Err(error) => error,
+        };
+        bytes.clear();
+        Err(what)
     }
 
     fn fits(&self, first: usize, bytes: &[u8]) -> bool {
@@ -348,23 +367,49 @@ impl<R: Row + Entry> KeyCursor<R> {
         Self { run, section, next_block: 0, bytes: Vec::new(), at: 0 }
     }
 
-    /// The next row; `None` behind the last.
+    /// The hash of the next row, and its bytes; `None` behind the last. [`KeyCursor::skip`] goes
+    /// behind it.
     ///
     /// # Errors
     /// [`RunError`], again and again.
-    pub fn next(&mut self) -> Result<Option<R>, RunError> {
+    pub fn peek(&mut self) -> Result<Option<(u128, &[u8])>, RunError> {
         let keys = (self.section)(&self.run);
         if self.at == self.bytes.len() {
             if self.next_block == keys.fences.len() {
                 return Ok(None);
             }
             let count = (STREAM_BYTES / (keys.rows_per_block * R::LEN)).max(1);
-            self.bytes = keys.blocks(&self.run.source, self.next_block, count)?;
-            self.next_block = (self.next_block + count).min(keys.fences.len());
             self.at = 0;
+            keys.blocks_into(&self.run.source, self.next_block, count, &mut self.bytes)?;
+            self.next_block = (self.next_block + count).min(keys.fences.len());
         }
-        let row = decode(&self.run.source, &self.bytes[self.at..self.at + R::LEN])?;
+        let row = &self.bytes[self.at..self.at + R::LEN];
+        Ok(Some((hash_of(row), row)))
+    }
+
+    /// Goes behind the row that [`KeyCursor::peek`] gave.
+    pub fn skip(&mut self) {
         self.at += R::LEN;
+    }
+
+    /// The row that [`KeyCursor::peek`] gave.
+    ///
+    /// # Errors
+    /// [`RunError`] if it is not well formed.
+    pub fn decoded(&self) -> Result<R, RunError> {
+        decode(&self.run.source, &self.bytes[self.at..self.at + R::LEN])
+    }
+
+    /// The next row; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`RunError`], again and again.
+    pub fn next(&mut self) -> Result<Option<R>, RunError> {
+        if self.peek()?.is_none() {
+            return Ok(None);
+        }
+        let row = self.decoded()?;
+        self.skip();
         Ok(Some(row))
     }
 }

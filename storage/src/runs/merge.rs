@@ -190,17 +190,17 @@ impl MergeWork {
     }
 }
 
-/// The next row of each run, oldest first.
+/// The runs, oldest first, each with the hash of its next row.
 #[derive(Debug)]
 struct Merge<R> {
-    inputs: Vec<(KeyCursor<R>, Option<R>)>,
+    inputs: Vec<(KeyCursor<R>, Option<u128>)>,
 }
 
 impl<R: Row + Entry> Merge<R> {
     fn new(cursors: Vec<KeyCursor<R>>) -> Result<Self, RunError> {
         let inputs = cursors.into_iter().map(|mut cursor| {
-            let row = cursor.next()?;
-            Ok((cursor, row))
+            let hash = cursor.peek()?.map(|(hash, _)| hash);
+            Ok((cursor, hash))
         });
         Ok(Self { inputs: inputs.collect::<Result<_, RunError>>()? })
     }
@@ -208,26 +208,58 @@ impl<R: Row + Entry> Merge<R> {
     /// Copies rows until a step is full; whether there are more.
     fn copy(&mut self, file: &mut RunFile, name: &str) -> Result<bool, MergeError> {
         for _ in 0..STEP_BYTES / R::LEN {
-            let Some(row) = self.next()? else { return Ok(false) };
+            let Some((hash, only)) = self.lowest() else { return Ok(false) };
             let written = |error: io::Error| RunWriteError { name: name.to_owned(), error };
-            file.push_key(&row).map_err(written)?;
+            if let Some(input) = only {
+                let (cursor, next) = &mut self.inputs[input];
+                // As it is: nearly all keys are in one run.
+                if let Some((_, row)) = cursor.peek()? {
+                    file.push_stored_key(hash, row).map_err(written)?;
+                }
+                cursor.skip();
+                *next = cursor.peek()?.map(|(hash, _)| hash);
+            } else if let Some(row) = self.newest(hash)? {
+                file.push_key(&row).map_err(written)?;
+            }
         }
         Ok(true)
     }
 
-    /// The lowest row; of several with one key the newest.
-    fn next(&mut self) -> Result<Option<R>, RunError> {
-        let keys = self.inputs.iter().filter_map(|(_, row)| row.as_ref().map(Row::key));
-        let Some(lowest) = keys.min() else { return Ok(None) };
-        let mut newest = None;
-        for (cursor, next) in &mut self.inputs {
-            if next.as_ref().is_some_and(|row| row.key() == lowest) {
-                let row = std::mem::replace(next, cursor.next()?);
-                #[cfg(takt_planted)]
-                if newest.is_some() && takt_protocol::planted::is("merge_keeps_the_oldest") {
-                    continue;
-                }
-                newest = row;
+    /// The lowest hash, and the run that it is in, if it is in one alone.
+    #[inline]
+    fn lowest(&self) -> Option<(u128, Option<usize>)> {
+        let mut lowest: Option<(u128, Option<usize>)> = None;
+        for (input, (_, next)) in self.inputs.iter().enumerate() {
+            let Some(hash) = *next else { continue };
+            match lowest {
+                Some((least, _)) if least < hash => {}
+                Some((least, _)) if least == hash => lowest = Some((hash, None)),
+                Some(_) | None => lowest = Some((hash, Some(input))),
+            }
+        }
+        lowest
+    }
+
+    /// Of the rows with the lowest `hash` the lowest; of several with one key the newest.
+    fn newest(&mut self, hash: u128) -> Result<Option<R>, RunError> {
+        let mut newest: Option<R> = None;
+        for (cursor, _) in self.inputs.iter().filter(|(_, next)| *next == Some(hash)) {
+            let row = cursor.decoded()?;
+            #[cfg(takt_planted)]
+            if newest.as_ref().is_some_and(|newest| newest.key() == row.key())
+                && takt_protocol::planted::is("merge_keeps_the_oldest")
+            {
+                continue;
+            }
+            if newest.as_ref().is_none_or(|newest| row.key() <= newest.key()) {
+                newest = Some(row);
+            }
+        }
+        let Some(row) = newest else { return Ok(None) };
+        for (cursor, next) in self.inputs.iter_mut().filter(|(_, next)| *next == Some(hash)) {
+            if cursor.decoded()?.key() == row.key() {
+                cursor.skip();
+                *next = cursor.peek()?.map(|(hash, _)| hash);
             }
         }
         Ok(newest)

@@ -94,7 +94,9 @@ impl RunInput {
         sort_last_wins(&mut self.ledger);
         sort_last_wins(&mut self.heads);
         sort_last_wins(&mut self.extents);
-        sort_last_wins(&mut self.orders);
+        // Equal ones are the same.
+        self.orders.sort_unstable_by_key(Row::key);
+        self.orders.dedup();
         sort_last_wins(&mut self.conflicts);
         let slots = self.extents.chunk_by(|a, b| a.slot == b.slot);
         let summaries = slots.map(|extents| {

@@ -166,7 +166,7 @@ impl RunWork {
             start: self.file.start,
             end: self.file.end,
             incarnation: self.file.incarnation,
-            ledger: self.frozen.ledger.entries().copied().collect(),
+            ledger: self.frozen.ledger.nearly_sorted().copied().collect(),
             heads: self.frozen.heads.clone(),
             new_orders: self.frozen.new_orders,
             extents: self.live.extents().copied().collect(),
