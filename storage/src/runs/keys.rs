@@ -23,8 +23,8 @@ const STREAM_BYTES: usize = 256 << 10;
 /// Length of the hash that each row begins with.
 const HASH_LEN: usize = 16;
 
-/// The keys of a run, of a journal file or merged from several: some 3 bytes of memory a key (2.25 of them its filter). It
-/// stays readable when its name is removed.
+/// The keys of a run, of a journal file or merged from several: some 3 bytes of memory a key, most
+/// of them its filter. It stays readable when its name is removed.
 #[derive(Debug)]
 pub struct KeyRun {
     info: RunInfo,
