@@ -370,6 +370,41 @@ fn on_a_full_disk_no_run_waits_for_a_merge() {
     assert!(matches!(job, Job(crate::store::job::Work::Run(_))), "{job:?}");
 }
 
+/// Keys of closed files wait in memory for their runs; so many that memory stays bounded, and no more.
+#[test]
+fn the_writer_waits_for_runs_that_lag() {
+    let mut world = World::with_topic("plant");
+    let mut last = 0;
+    let mut waits = false;
+    for _ in 0..2_000 {
+        let operation =
+            world.publication("p", 1, batch(&[event("", "", &"d".repeat(3_000))], last + 1));
+        let now = world.now();
+        let staged = world.store.stage(operation, 7, now).is_ok();
+        last += u64::from(staged);
+        commit(&mut world);
+        // Spares come first of all jobs; nothing else is done.
+        if world.store.spares.is_empty() {
+            let job = world.store.poll_job(now).unwrap();
+            assert!(matches!(job, Job(crate::store::job::Work::Spare { .. })), "{job:?}");
+            world.store.on_job_done(job.run(), now);
+        } else if !staged && world.store.wants_seal() {
+            waits = true;
+            break;
+        }
+    }
+    assert!(waits, "{} files wait", world.store.files.unwritten.len());
+    assert_eq!(world.store.files.unwritten.len(), 4);
+    let before = world.store.journal.position();
+    world.jobs();
+    commit(&mut world);
+    assert!(world.store.journal.position() > before, "it goes on when they have come");
+    assert!(world.store.files.unwritten.len() < 4);
+    world.settle();
+    world.restart();
+    assert_eq!(world.open_producer("p", "t").last_sequence.get(), last);
+}
+
 #[test]
 fn what_frees_a_full_disk_waits_for_no_space() {
     let mut world = World::with_topic("plant");
