@@ -22,7 +22,7 @@ struct Lived {
 static LIVED: LazyLock<Lived> = LazyLock::new(|| {
     // A small world with consumers, repeats, orders, and keys of all kinds.
     let fits = |plan: &Plan| {
-        let keyed = plan.two_keys > 0 && plan.many > 0 && plan.repeats > 0 && plan.conflicts > 0;
+        let keyed = plan.two_keys == 300 && plan.many > 0 && plan.repeats > 0 && plan.conflicts > 0;
         plan.consumers > 0 && plan.orders <= 100 && keyed
     };
     let plan = (0..1_000).map(Plan::draw).find(fits).expect("some seed draws such a world");
