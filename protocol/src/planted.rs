@@ -60,6 +60,12 @@ pub const ALL: &[(&str, &str)] = &[
     ("unread_is_fresh", "a key whose run does not answer is taken for a fresh one"),
     ("heads_dropped_early", "heads leave memory before a run has them"),
     ("keys_lost_with_retention", "a dropped file takes its run along, merged or not"),
+    ("second_key_forgotten", "of a record's two dedup keys the second is not learned"),
+    (
+        "conflict_replaces_first",
+        "in a run, a conflict takes the place of a key's first of the same content",
+    ),
+    ("age_by_any_clock", "retention judges ages by a wall clock that has leapt ahead"),
 ];
 
 static CHOSEN: OnceLock<String> = OnceLock::new();

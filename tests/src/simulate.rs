@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::sim::{Branch, Fault, Lie, Outcome, Tally, run as live};
+use crate::sim::{Branch, Dropping, Fault, Lie, Outcome, Tally, run as live};
 
 /// In so many seeds every fault and every way of a start must have been seen.
 const TIER_SEEDS: u64 = 500;
@@ -53,6 +53,7 @@ struct Sum {
     faults: Tally<Fault>,
     branches: Tally<Branch>,
     lies: Tally<Lie>,
+    drops: Tally<Dropping>,
     speedups: Vec<f64>,
     cpu: Duration,
     reports: Vec<String>,
@@ -133,6 +134,7 @@ impl Sum {
         self.faults.add(&outcome.faults);
         self.branches.add(&outcome.branches);
         self.lies.add(&outcome.lies);
+        self.drops.add(&outcome.drops);
         self.cpu += cpu;
         let seconds = outcome.time as f64 / 1e6;
         self.speedups.push(seconds / cpu.as_secs_f64().max(1e-9));
@@ -166,7 +168,9 @@ impl Sum {
             let branches = Branch::ALL.iter().map(|kind| (kind.text(), self.branches.of(*kind)));
             let lies = [Lie::Refused, Lie::Diverged];
             let lies = lies.iter().map(|kind| (kind.text(), self.lies.of(*kind)));
-            for (kind, _) in faults.chain(branches).chain(lies).filter(|(_, count)| *count == 0) {
+            let drops = Dropping::ALL.iter().map(|kind| (kind.text(), self.drops.of(*kind)));
+            let all = faults.chain(branches).chain(lies).chain(drops);
+            for (kind, _) in all.filter(|(_, count)| *count == 0) {
                 eprintln!("{kind} has never happened in {} seeds", self.seeds);
                 too_little = true;
             }
@@ -199,6 +203,8 @@ impl Sum {
         let branches: BTreeMap<_, _> = names.collect();
         let names = Lie::ALL.iter().map(|lie| (lie.text(), self.lies.of(*lie)));
         let lies: BTreeMap<_, _> = names.collect();
+        let names = Dropping::ALL.iter().map(|why| (why.text(), self.drops.of(*why)));
+        let drops: BTreeMap<_, _> = names.collect();
         if args.json {
             let line = serde_json::json!({
                 "seeds": self.seeds,
@@ -209,6 +215,7 @@ impl Sum {
                 "faults": faults,
                 "branches": branches,
                 "lies": lies,
+                "drops": drops,
                 "events_per_core_s": rate,
                 "speedup_median": median,
                 "speedup_min": least,
@@ -226,6 +233,7 @@ impl Sum {
         println!("faults            {faults:?}");
         println!("starts            {branches:?}");
         println!("lies              {lies:?}");
+        println!("drops             {drops:?}");
     }
 }
 

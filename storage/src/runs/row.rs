@@ -32,6 +32,10 @@ impl Row for LedgerEntry {
     const LEN: usize = LedgerEntry::LEN;
 
     fn key(&self) -> Self::Key {
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("conflict_replaces_first") {
+            return (self.hash(), self.digest64(), 0);
+        }
         (self.hash(), self.digest64(), self.kind_number())
     }
 

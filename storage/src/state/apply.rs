@@ -212,6 +212,12 @@ impl State {
                     let Some((keys, record)) = keys.zip(record) else { continue };
                     for hash in record.dedup().iter().filter(|_| dedup) {
                         let known = Known::First { place, order_sequence };
+                        #[cfg(takt_planted)]
+                        if takt_protocol::planted::is("second_key_forgotten")
+                            && record.dedup().first() != Some(hash)
+                        {
+                            continue;
+                        }
                         self.tables.learn(LedgerEntry::new(*hash, record.digest64, known));
                     }
                     let Some(hash) = keys.order_of(record) else { continue };

@@ -89,7 +89,7 @@ pub struct Still {
 /// The file whose bits are turned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// The oldest journal file, of 64 KiB.
+    /// The oldest journal file, of 96 KiB.
     Journal,
     /// Its run.
     Run,
@@ -104,8 +104,11 @@ impl Target {
     }
 }
 
+/// With files that are long enough for a run of 64 KiB.
 fn options() -> StoreOptions {
-    driver::options("plant")
+    let mut options = driver::options("plant");
+    options.journal.file_bytes = 96 << 10;
+    options
 }
 
 impl Still {

@@ -12,10 +12,10 @@ use takt_protocol::wire::BatchReceipt;
 use takt_protocol::words::{PartitionNumber, ProducerId, Sequence, TopicName};
 
 use super::agenda::At;
-use super::history::{Answered, Fate, History, Intent, IntentId, order_key};
+use super::history::{Answered, Fate, History, IntentId, order_key};
+use super::maker::Maker;
 use super::net::ConnId;
 use super::plan::Plan;
-use crate::events::Dice;
 
 /// Bytes of batches in flight.
 const IN_FLIGHT_BYTES: usize = 256 << 10;
@@ -54,8 +54,6 @@ pub struct Adapter {
     pub number: usize,
     /// The node that it publishes to.
     pub node: usize,
-    /// Its topic, by number.
-    pub topic: usize,
     name: String,
     topic_name: TopicName,
     /// Made and without an answer, oldest first. Answered ones are taken off the front.
@@ -71,7 +69,7 @@ pub struct Adapter {
     /// Until then something that an earlier life sent may still arrive.
     pub rivals_until: At,
     builder: BatchBuilder,
-    dice: Dice,
+    maker: Maker,
 }
 
 /// What came of a look at the session's events.
@@ -91,7 +89,6 @@ impl Adapter {
         Self {
             number,
             node,
-            topic,
             name: format!("adapter-{number}"),
             topic_name: name,
             outbox: VecDeque::new(),
@@ -105,7 +102,7 @@ impl Adapter {
                 1 => Compression::Lz4,
                 _ => Compression::Zstd,
             }),
-            dice: Dice::new(plan.seed ^ (number as u64 + 1).wrapping_mul(0x51_7c_c1_b7)),
+            maker: Maker::new(plan, number, node, topic),
         }
     }
 
@@ -143,7 +140,7 @@ impl Adapter {
         let intents = &history.intents;
         self.outbox.retain(|id| {
             let intent = &intents[*id as usize];
-            intent.fate == Fate::Unknown && (intent.key.is_some() || intent.sent.is_none())
+            intent.fate == Fate::Unknown && (intent.identity.is_known() || intent.sent.is_none())
         });
         self.life = Some(self.new_life());
     }
@@ -183,66 +180,9 @@ impl Adapter {
     pub fn make(&mut self, plan: &Plan, history: &mut History, count: usize) {
         for _ in 0..count.min(self.left) {
             self.left -= 1;
-            let id = self.make_one(plan, history);
+            let id = self.maker.make(plan, history);
             self.outbox.push_back(id);
         }
-    }
-
-    fn make_one(&mut self, plan: &Plan, history: &mut History) -> IntentId {
-        let dice = &mut self.dice;
-        let luck = dice.below(1_000);
-        let older = self.older(plan, history);
-        let dice = &mut self.dice;
-        let intent = match older {
-            Some(older) if luck < plan.repeats => older,
-            Some(older) if luck < plan.repeats + plan.conflicts => {
-                let content = history.new_content(dice.below(plan.data_max) as u32);
-                Intent { content, ..older }
-            }
-            _ => {
-                let large = dice.below(1_000) < plan.large;
-                let max =
-                    if large { plan.journal.commit_bytes_max as u64 / 4 } else { plan.data_max };
-                let content = history.new_content(dice.below(max) as u32);
-                let order = zipf(dice, plan.orders) as u32;
-                let ordered = dice.below(1_000) >= plan.unordered;
-                let keyed = dice.below(1_000) >= plan.unkeyed;
-                Intent {
-                    node: self.node,
-                    topic: self.topic,
-                    adapter: self.number,
-                    // The same numbers at every plant: keys count per origin and topic.
-                    key: keyed.then(|| history.next_key(self.node, self.topic)),
-                    order: ordered.then_some(order),
-                    content,
-                    beside: false,
-                    sent: None,
-                    sent_last: None,
-                    fate: Fate::Unknown,
-                }
-            }
-        };
-        history.add(Intent {
-            adapter: self.number,
-            beside: false,
-            sent: None,
-            sent_last: None,
-            fate: Fate::Unknown,
-            ..intent
-        })
-    }
-
-    /// Some older event of the same node and topic that has a key.
-    fn older(&mut self, plan: &Plan, history: &History) -> Option<Intent> {
-        if plan.repeats + plan.conflicts == 0 || history.intents.is_empty() {
-            return None;
-        }
-        let len = history.intents.len() as u64;
-        let reach = len.min(2_000);
-        let at = len - 1 - self.dice.below(reach);
-        let older = &history.intents[usize::try_from(at).expect("an index")];
-        let fits = older.node == self.node && older.topic == self.topic && older.key.is_some();
-        fits.then(|| older.clone())
     }
 
     /// Lays out and submits what there is, as far as the session takes it.
@@ -300,7 +240,7 @@ impl Adapter {
     /// Gives a paused life something new to send. Once another has its name, that must never be
     /// stored; before that, as where nothing of the other has come through yet, it is stored rightly.
     pub fn tempt_zombie(&mut self, plan: &Plan, history: &mut History) {
-        let id = self.make_one(plan, history);
+        let id = self.maker.make(plan, history);
         history.intents[id as usize].beside = true;
         let taken_over = self.life.as_ref().is_some_and(|life| life.session.partitions().is_some());
         if let Some(zombie) = &mut self.zombie {
@@ -396,10 +336,4 @@ fn settle(history: &mut History, receipt: &BatchReceipt, ids: &[IntentId], now: 
         let place = receipt.place.expect("a receipt of these kinds has a place");
         history.acknowledge(*id, answer, place, receipt.order_sequence, now);
     }
-}
-
-/// Low numbers come far more often than high ones.
-fn zipf(dice: &mut Dice, count: u64) -> u64 {
-    let spread = dice.below(count) + 1;
-    dice.below(spread)
 }

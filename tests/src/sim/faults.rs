@@ -135,6 +135,16 @@ kinds! {
     }
 }
 
+kinds! {
+    /// Why retention has dropped something.
+    Dropping {
+        /// There was more than is to be kept, or it may have been older too.
+        Size = "size",
+        /// It was older than is to be kept.
+        Age = "age",
+    }
+}
+
 /// How often each kind of something was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally<K: Ord> {

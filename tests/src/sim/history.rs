@@ -9,6 +9,8 @@ use takt_protocol::words::{BatchNumber, Offset, OrderKey, OrderSequence, Partiti
 use takt_reader::Record;
 
 use super::agenda::At;
+use super::identity::Identity;
+use super::maker::Many;
 use crate::events::{Dice, SOURCE};
 
 /// The type of every event of the simulation.
@@ -29,8 +31,8 @@ pub struct Intent {
     pub topic: usize,
     /// The adapter, by number.
     pub adapter: usize,
-    /// Its dedup key: the id; none cannot be told from a repeat.
-    pub key: Option<u32>,
+    /// Its dedup keys.
+    pub identity: Identity,
     /// Its order.
     pub order: Option<u32>,
     /// Its content.
@@ -98,6 +100,17 @@ pub struct Committed {
     pub held_from: BTreeMap<PartitionId, Offset>,
 }
 
+/// Batches that retention has dropped at a plant.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Those below this.
+    pub upto: BatchNumber,
+    /// They must have been appended before this; `None` where there was too much of them.
+    pub older_than: Option<Timestamp>,
+}
+
 /// Everything that happened.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -116,6 +129,10 @@ pub struct History {
     pub committed: BTreeMap<String, Committed>,
     /// The last key of each node and topic.
     keys: BTreeMap<(usize, usize), u32>,
+    /// The keys with many contents of each node and topic.
+    pub many: BTreeMap<(usize, usize), Vec<Many>>,
+    /// What retention has dropped.
+    pub drops: Vec<Dropped>,
     /// By partition: the batch up to which the hub has acknowledged all.
     pub at_hub: BTreeMap<PartitionId, BatchNumber>,
     /// Records that were acknowledged.
@@ -169,7 +186,10 @@ impl History {
             Fate::Acknowledged { place: first, answer: known, .. } => {
                 let what =
                     format!("event {id} is {known:?} at {first:?}, then {answer:?} at {place:?}");
-                if first != place {
+                // A repeat under one of its keys is a conflict once the other names another first.
+                let is_two = matches!(intent.identity, Identity::Two(_, _));
+                let may_differ = is_two && answer == Answered::Conflict;
+                if first != place && !may_differ {
                     self.violated("I1", what);
                 }
             }
@@ -193,18 +213,16 @@ impl History {
     }
 
     /// Which intent a record is, by who sent it under which sequence. A sequence may have been sent
-    /// with several: the one with the record's id and content, of those one that was answered.
+    /// with several: the one with the record's keys and content, of those one that was answered.
     pub fn intent_of(&self, record: &Record<'_>) -> Option<IntentId> {
         let adapter = self.producers.iter().position(|known| known == record.producer)?;
         let sends = &self.sends[adapter];
         let from = sends.partition_point(|(sent, _)| *sent < record.sequence);
         let sent = sends[from..].iter().take_while(|(sent, _)| *sent == record.sequence);
         let intent = |id: &IntentId| &self.intents[*id as usize];
-        let has_id = |id: &IntentId| match intent(id).key {
-            Some(key) => record.id.parse() == Ok(key),
-            None => record.id.is_empty(),
-        };
-        sent.map(|(_, id)| *id).filter(has_id).min_by_key(|id| {
+        let identity = Identity::of(record)?;
+        let has_keys = |id: &IntentId| intent(id).identity == identity;
+        sent.map(|(_, id)| *id).filter(has_keys).min_by_key(|id| {
             let intent = intent(id);
             let rank = match intent.fate {
                 Fate::Acknowledged { .. } => 0,
@@ -238,15 +256,16 @@ impl History {
     /// An intent as an event.
     pub fn event(&self, id: IntentId) -> Event {
         let intent = &self.intents[id as usize];
-        Event {
-            id: intent.key.map(|key| key.to_string()).unwrap_or_default(),
+        let mut event = Event {
             source: SOURCE.to_owned(),
             kind: KIND.to_owned(),
             time: Some(time_of(intent.content)),
             order_key: intent.order.map(order_key),
             data: self.data(intent.content).into(),
             ..Event::default()
-        }
+        };
+        intent.identity.dress(&mut event);
+        event
     }
 
     /// The hub says that it holds a partition up to a batch.

@@ -27,13 +27,16 @@ pub mod check;
 mod consumer;
 mod faults;
 mod history;
+mod identity;
+mod kept;
+mod maker;
 mod net;
 mod node;
 mod plan;
 mod run;
 mod world;
 
-pub use faults::{Branch, Fault, Lie, Tally};
+pub use faults::{Branch, Dropping, Fault, Lie, Tally};
 pub use history::History;
 pub use plan::Plan;
 pub use run::{Outcome, Violation, run};

@@ -11,7 +11,9 @@ use takt_storage::disk::sim::SimDisk;
 use takt_storage::store::{Job, OpenError, PendingCommit, Store, StoreOptions};
 
 use super::agenda::At;
-use super::faults::{Branch, Fault, Lie, Tally};
+use super::faults::{Branch, Dropping, Fault, Lie, Tally};
+use super::history::Dropped;
+use super::kept::Kept;
 use super::net::ConnId;
 use super::plan::Plan;
 use crate::events::Dice;
@@ -120,6 +122,8 @@ pub struct SimNode {
     pub failing: bool,
     /// A commit was made durable since a write went astray.
     pub has_witness: bool,
+    /// What this process has not dropped, and by which time it may drop.
+    pub kept: Kept,
     options: StoreOptions,
     dice: Dice,
     /// How far its wall clock is off, in microseconds.
@@ -157,7 +161,7 @@ impl SimNode {
             keys_max: 10_000_000,
             heads_recent: 40,
             retention_bytes: retention,
-            retention_age: None,
+            retention_age: plan.retention_age.filter(|_| !is_hub),
         };
         Self {
             number,
@@ -179,6 +183,7 @@ impl SimNode {
             full: false,
             failing: false,
             has_witness: false,
+            kept: Kept::default(),
             options,
             dice: Dice::new(plan.seed ^ (0xabcd_0000 + number as u64)),
             skew: 0,
@@ -209,6 +214,12 @@ impl SimNode {
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.dice.below(bound)
+    }
+
+    /// What retention has dropped since the last look, and must have been allowed to.
+    pub fn look_at_drops(&mut self, now: At) -> Vec<(Dropped, Dropping)> {
+        let Some(up) = &self.up else { return Vec::new() };
+        self.kept.look(up.writer.view(), &self.options, now)
     }
 
     /// Starts a process.
@@ -263,6 +274,7 @@ impl SimNode {
         {
             turned.reported = true;
         }
+        self.kept = Kept::new(store.view(), wall, now);
         let mut writer = WriterCore::new(store, Duration::from_micros(plan.mark_after), instant);
         let is_hub = self.number == plan.plants;
         if is_hub {

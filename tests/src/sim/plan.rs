@@ -1,6 +1,8 @@
 //! What a seed decides: how large the world is, how it is used, and what goes wrong in it. Every
 //! seed draws its own weights and leaves some faults out, so that rare mixtures come up.
 
+use std::time::Duration;
+
 use takt_storage::journal::JournalOptions;
 
 use super::agenda::{At, MS, SECOND};
@@ -10,6 +12,9 @@ use crate::events::Dice;
 
 /// The shortest time that faults go on, in simulated time.
 pub const TIME_MIN: u64 = 10 * 60 * SECOND;
+
+/// Of the dice of [`Plan::draw_more`].
+const MORE: u64 = 0x5ec_1e83;
 
 /// What a seed decides.
 #[derive(Debug, Clone)]
@@ -42,12 +47,18 @@ pub struct Plan {
     pub conflicts: u64,
     /// Of 1,000 events so many have no key.
     pub unkeyed: u64,
+    /// Of 1,000 new events with a key so many have two.
+    pub two_keys: u64,
+    /// Of 1,000 events so many have a key that is sent with many contents.
+    pub many: u64,
     /// Of 1,000 events so many have no order.
     pub unordered: u64,
     /// Sizes of the journals.
     pub journal: JournalOptions,
     /// How many bytes of journal each plant keeps; 0 is all.
     pub retention_bytes: u64,
+    /// For how long each plant keeps what it has; `None` is for ever.
+    pub retention_age: Option<Duration>,
     /// How long an idle writer waits before its mark, in microseconds.
     pub mark_after: u64,
     /// How long a sync takes at least, in microseconds.
@@ -80,7 +91,7 @@ impl Plan {
                 + (64 << 10),
         };
         let makers = (plants * adapters) as u64;
-        Self {
+        let mut plan = Self {
             seed,
             plants,
             topics: pick(dice, &[1, 1, 2]),
@@ -95,9 +106,12 @@ impl Plan {
             repeats: pick(dice, &[0, 20, 100]),
             conflicts: pick(dice, &[0, 5, 20]),
             unkeyed: pick(dice, &[0, 0, 50]),
+            two_keys: 0,
+            many: 0,
             unordered: pick(dice, &[0, 50, 500]),
             journal,
             retention_bytes: if dice.below(2) == 0 { file_bytes * (2 + dice.below(6)) } else { 0 },
+            retention_age: None,
             mark_after: 50 * MS,
             sync_min: pick(dice, &[100, 300, 2_000]),
             time,
@@ -109,6 +123,22 @@ impl Plan {
                 loss: pick(dice, &[0, 0, 5, 50]),
                 double: pick(dice, &[0, 0, 10]),
             },
+        };
+        plan.draw_more();
+        plan
+    }
+
+    /// Drawn apart, so that a world which has none of it is the same as if there were none. The
+    /// number is one with which those that once found something are among them.
+    fn draw_more(&mut self) {
+        let dice = &mut Dice::new(self.seed.wrapping_mul(0xd129_42e9_6e2b_4b8f) ^ MORE);
+        self.two_keys = pick(dice, &[0, 0, 300, 1_000]);
+        self.many = pick(dice, &[0, 0, 10, 40]);
+        if dice.below(3) == 0 {
+            self.retention_age = Some(Duration::from_secs(60 + dice.below(300)));
+            if dice.below(2) == 0 {
+                self.retention_bytes = 0;
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::check;
-use super::faults::{Branch, Fault, Lie, Tally};
+use super::faults::{Branch, Dropping, Fault, Lie, Tally};
 use super::plan::{Plan, TIME_MIN};
 use super::world::World;
 
@@ -44,6 +44,8 @@ pub struct Outcome {
     pub branches: Tally<Branch>,
     /// What came of disks that had lied.
     pub lies: Tally<Lie>,
+    /// Why retention dropped batches.
+    pub drops: Tally<Dropping>,
 }
 
 /// Lives through a seed and checks how it ends.
@@ -85,6 +87,7 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
         faults: world.fired.clone(),
         branches: world.branches.clone(),
         lies: world.lies.clone(),
+        drops: world.drops.clone(),
     }
 }
 

@@ -15,7 +15,7 @@ use takt_protocol::words::TopicName;
 use super::adapter::Adapter;
 use super::agenda::{Agenda, At, MS, SECOND};
 use super::consumer::Consumer;
-use super::faults::{Branch, Fault, Lie, Tally};
+use super::faults::{Branch, Dropping, Fault, Lie, Tally};
 use super::history::History;
 use super::net::{ConnId, End, Host, Net, NetEvent, NetNews};
 use super::node::SimNode;
@@ -159,6 +159,7 @@ pub struct World {
     pub(super) fired: Tally<Fault>,
     pub(super) branches: Tally<Branch>,
     pub(super) lies: Tally<Lie>,
+    pub(super) drops: Tally<Dropping>,
     pub(super) drained: bool,
     /// What the nodes served at the end.
     pub(super) served: super::check::Served,
@@ -222,6 +223,7 @@ impl World {
             fired: Tally::default(),
             branches: Tally::default(),
             lies: Tally::default(),
+            drops: Tally::default(),
             drained: false,
             served: super::check::Served::new(),
             agenda: Agenda::new(),

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use takt_protocol::batch::Place;
 use takt_protocol::words::OrderSequence;
 use takt_reader::{Record, Verdict};
 
 use super::end::{End, visible};
-use crate::sim::history::{Answered, Fate, History, order_key};
+use crate::sim::history::{Answered, Fate, History, Intent, order_key, time_of};
+use crate::sim::identity::Identity;
 
 /// Visible records by plant, topic and partition, then offset.
 type Index<'p, 'a> = BTreeMap<(usize, usize, u16), BTreeMap<u64, &'p Record<'a>>>;
@@ -41,15 +43,19 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
                 }
                 continue;
             };
-            let same_key = record.id == intent.key.map(|key| key.to_string()).unwrap_or_default();
+            let stored = Identity::of(record);
             let same_content = record.data_len
                 == u64::from(history.contents[intent.content as usize])
-                && record.time == Some(crate::sim::history::time_of(intent.content).as_micros())
+                && record.time == Some(time_of(intent.content).as_micros())
                 && record.order_key.map(<[u8]>::to_vec)
                     == intent.order.map(|order| order_key(order).as_str().as_bytes().to_vec());
+            let shares_key = stored.is_some_and(|stored| stored.shares(intent.identity));
             let as_promised = match answer {
-                Answered::Appended | Answered::Duplicate => same_key && same_content,
-                Answered::Conflict => same_key && !same_content,
+                Answered::Appended => stored == Some(intent.identity) && same_content,
+                Answered::Duplicate => shares_key && same_content,
+                Answered::Conflict => {
+                    shares_key && (!same_content || names_another(&at_hub, intent, place))
+                }
             };
             let same_order = answer == Answered::Conflict
                 || record.order_sequence == order_sequence.map(OrderSequence::get);
@@ -58,4 +64,18 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
             }
         }
     }
+}
+
+/// Whether a key of the event is one of another visible record than the one at `place`, in any
+/// partition of its topic.
+fn names_another(visible: &Index<'_, '_>, intent: &Intent, place: Place) -> bool {
+    let topic = (intent.node, intent.topic);
+    let partitions = visible.range((topic.0, topic.1, 0)..=(topic.0, topic.1, u16::MAX));
+    let others = partitions.flat_map(|((_, _, number), records)| {
+        let of_place = *number == place.partition.get();
+        let at = of_place.then_some(place.offset.get());
+        records.iter().filter(move |(offset, _)| Some(**offset) != at)
+    });
+    let mut others = others.filter_map(|(_, record)| Identity::of(record));
+    others.any(|other| other.shares(intent.identity))
 }

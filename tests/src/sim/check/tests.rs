@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use takt_protocol::words::Offset;
+use takt_protocol::words::{BatchNumber, Offset, Timestamp};
+use takt_reader::{Record, Verdict};
 
 use super::*;
-use crate::sim::history::{Fate, History};
+use crate::sim::history::{Answered, Dropped, Fate, History};
 use crate::sim::plan::Plan;
 
 /// A world that has come to rest: its history, and its files.
@@ -19,8 +20,11 @@ struct Lived {
 }
 
 static LIVED: LazyLock<Lived> = LazyLock::new(|| {
-    // A small world with consumers, repeats and orders.
-    let fits = |plan: &Plan| plan.consumers > 0 && plan.orders <= 100 && plan.repeats > 0;
+    // A small world with consumers, repeats, orders, and keys of all kinds.
+    let fits = |plan: &Plan| {
+        let keyed = plan.two_keys == 300 && plan.many > 0 && plan.repeats > 0 && plan.conflicts > 0;
+        plan.consumers > 0 && plan.orders <= 100 && keyed
+    };
     let plan = (0..1_000).map(Plan::draw).find(fits).expect("some seed draws such a world");
     let mut world = World::new(plan, Instant::now());
     world.run();
@@ -73,11 +77,100 @@ fn i1_an_acknowledged_event_that_is_not_where_it_was_promised() {
 }
 
 #[test]
+fn i1_a_repeat_that_was_called_a_conflict() {
+    let found = found(|_, history| {
+        let answers = history
+            .intents
+            .iter_mut()
+            .filter(|intent| matches!(intent.identity, crate::sim::identity::Identity::Id(_)));
+        let mut answers = answers.filter_map(|intent| match &mut intent.fate {
+            Fate::Acknowledged { answer, .. } => Some(answer),
+            Fate::Unknown | Fate::Refused => None,
+        });
+        let answer = answers.find(|answer| **answer == Answered::Duplicate).expect("a repeat");
+        *answer = Answered::Conflict;
+    });
+    assert_eq!(found, ["I1"]);
+}
+
+#[test]
 fn i2_an_event_that_stands_twice() {
     let found = found(|end, _| {
         let partition = largest(end);
         let twice = partition.records.iter().find(|record| record.is_visible()).copied();
         partition.records.extend(twice);
+    });
+    assert!(found.contains(&"I2"), "{found:?}");
+}
+
+/// A record of the hub that is so.
+fn some<'e, 'a>(end: &'e mut End<'a>, is: impl Fn(&Record<'a>) -> bool) -> &'e mut Record<'a> {
+    let hub = &mut end.nodes.last_mut().expect("the hub").partitions;
+    let mut records = hub.iter_mut().flat_map(|partition| &mut partition.records);
+    records.find(|record| is(record)).expect("a record of this kind")
+}
+
+#[test]
+fn i2_an_event_with_the_second_key_of_another() {
+    let found = found(|end, _| {
+        let has_two = |record: &Record<'_>| record.is_visible() && record.dedup_keys[1].is_some();
+        let key = some(end, has_two).dedup_keys[1];
+        some(end, |record| has_two(record) && record.dedup_keys[1] != key).dedup_keys[1] = key;
+    });
+    assert!(found.contains(&"I2"), "{found:?}");
+}
+
+#[test]
+fn i2_a_repeat_and_a_conflict_that_are_taken_for_each_other() {
+    let is_repeat = |record: &Record<'_>| matches!(record.verdict, Verdict::Duplicate { .. });
+    let is_listed =
+        |record: &Record<'_>| matches!(record.verdict, Verdict::Conflict { listed: true, .. });
+    let conflict = found(|end, _| {
+        let record = some(end, is_repeat);
+        if let Verdict::Duplicate { of: with, .. } = record.verdict {
+            record.verdict = Verdict::Conflict { with, listed: true };
+        }
+    });
+    assert_eq!(conflict, ["I2"]);
+    let repeat = found(|end, _| {
+        let record = some(end, is_listed);
+        if let Verdict::Conflict { with: of, .. } = record.verdict {
+            record.verdict = Verdict::Duplicate { of, order_sequence: None };
+        }
+    });
+    assert_eq!(repeat, ["I2"]);
+    let unlisted = found(|end, _| {
+        let record = some(end, is_listed);
+        if let Verdict::Conflict { with, .. } = record.verdict {
+            record.verdict = Verdict::Conflict { with, listed: false };
+        }
+    });
+    assert_eq!(unlisted, ["I2"]);
+    let order = found(|end, _| {
+        let record = some(end, is_repeat);
+        if let Verdict::Duplicate { order_sequence, .. } = &mut record.verdict {
+            *order_sequence = Some(1_000_000);
+        }
+    });
+    assert_eq!(order, ["I2"]);
+}
+
+/// An event whose two keys name two firsts is a conflict, though it has the content of one of them.
+#[test]
+fn i2_a_record_between_two_firsts() {
+    let found = found(|end, _| {
+        let is_of_two = |record: &Record<'_>| {
+            matches!(record.verdict, Verdict::Duplicate { .. }) && record.dedup_keys[1].is_some()
+        };
+        let of = some(end, is_of_two).dedup_keys;
+        let is_other = |record: &Record<'_>| {
+            record.is_visible() && !record.dedup_keys.iter().any(|key| of.contains(key))
+        };
+        let other = some(end, is_other);
+        let (key, digest) = (other.dedup_keys[0], other.digest);
+        let record = some(end, |record| is_of_two(record) && record.dedup_keys == of);
+        assert_ne!(record.digest, digest);
+        record.dedup_keys[1] = key;
     });
     assert!(found.contains(&"I2"), "{found:?}");
 }
@@ -156,6 +249,21 @@ fn i6_a_cursor_that_went_back() {
         *at = Offset::new(at.get() + 1_000_000);
     });
     assert!(found.contains(&"I6"), "{found:?}");
+}
+
+#[test]
+fn i6_what_was_dropped_too_young() {
+    let drop_at = |age_us: i64| {
+        found(|_, history| {
+            let partition = history.at_hub.keys().next().expect("something is there").clone();
+            let begin = 1_767_225_600_000_000 + age_us;
+            let older_than = Some(Timestamp::from_micros(begin));
+            history.drops.push(Dropped { partition, upto: BatchNumber::new(1), older_than });
+        })
+    };
+    assert_eq!(drop_at(0), ["I6"]);
+    let hour_us = 3_600_000_000;
+    assert_eq!(drop_at(100 * 365 * 24 * hour_us), [""; 0]);
 }
 
 #[test]

@@ -64,23 +64,22 @@ impl World {
             }
             while let Some(event) = session.poll_event() {
                 node.backoff.on_event(&event);
-                match event {
+                let ends = match event {
                     UplinkEvent::Up(ends) => {
                         if let Some(partition) = &lacks {
                             let what =
                                 format!("a restored plant goes on though it lacks {partition}");
                             self.history.violated("I7", what);
                         }
-                        up.writer.hold_for_uplink(Some(ends));
+                        ends
                     }
-                    UplinkEvent::Acked(ends) => {
-                        for (slot, end) in &ends {
-                            let partition = up.writer.view().partition(*slot).expect("it is sent");
-                            self.history.acknowledge_at_hub(&partition.id, *end);
-                        }
-                        up.writer.hold_for_uplink(Some(ends));
-                    }
+                    UplinkEvent::Acked(ends) => ends,
+                };
+                for (slot, end) in &ends {
+                    let partition = up.writer.view().partition(*slot).expect("it is sent");
+                    self.history.acknowledge_at_hub(&partition.id, *end);
                 }
+                up.writer.hold_for_uplink(Some(ends));
             }
             while !self.net.has_queued(conn, 0)
                 && let Some(frame) = session.poll_transmit()

@@ -9,6 +9,7 @@ use takt_protocol::words::{PartitionNumber, ProducerId, Sequence};
 use super::{User, World};
 use crate::sim::faults::Fault;
 use crate::sim::history::{Fate, History, Intent, IntentId};
+use crate::sim::identity::Identity;
 use crate::sim::net::{ConnId, Host, NetNews};
 
 /// A forger.
@@ -97,13 +98,13 @@ impl World {
 
 fn intent(history: &mut History, producer: usize, node: usize) -> IntentId {
     let content = history.new_content(20);
-    let key = Some(history.next_key(node, 0));
+    let identity = Identity::Id(history.next_key(node, 0));
     let fate = Fate::Unknown;
     history.add(Intent {
         node,
         topic: 0,
         adapter: producer,
-        key,
+        identity,
         order: None,
         content,
         beside: false,

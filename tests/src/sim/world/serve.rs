@@ -16,6 +16,7 @@ use takt_storage::store::Operation;
 use super::{Happening, World};
 use crate::sim::agenda::MS;
 use crate::sim::faults::Fault;
+use crate::sim::history::Dropped;
 use crate::sim::net::{ConnId, NetNews};
 use crate::sim::node::{Served, Ticket};
 
@@ -61,6 +62,7 @@ impl World {
         let (now, instant) = (self.agenda.now(), self.instant());
         let node = &mut self.nodes[number];
         let (wall, boot) = (node.wall(now), node.boot);
+        node.kept.shown(wall);
         loop {
             let Some(up) = &mut node.up else { return };
             let Some(output) = up.writer.poll_output(instant, wall) else { break };
@@ -365,7 +367,27 @@ impl World {
         node.last_commit = self.agenda.now();
         let up = node.up.as_mut().expect("it is up");
         up.writer.on_synced(commit, result, instant);
+        self.see_drops(number);
         self.drive_node(number);
+    }
+
+    /// What a plant has dropped it was allowed to drop: the hub has it. That it was too much or too
+    /// old is checked in the end, by what the hub holds.
+    fn see_drops(&mut self, number: usize) {
+        if number == self.plan.plants {
+            return;
+        }
+        let now = self.agenda.now();
+        for (dropped, why) in self.nodes[number].look_at_drops(now) {
+            self.drops.count(why);
+            let Dropped { partition, upto, .. } = &dropped;
+            let there = self.history.at_hub.get(partition);
+            if there.is_none_or(|there| there < upto) {
+                let what = format!("{partition} was dropped up to {upto}, the hub has {there:?}");
+                self.history.violated("I6", what);
+            }
+            self.history.drops.push(dropped);
+        }
     }
 
     /// A background job is done, unless that is to go wrong.
