@@ -1,0 +1,234 @@
+//! What is asked of every system, and the loop of a producer.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::contender::{ContenderError, Load, Producer};
+use crate::event::{Event, EventMaker};
+
+/// The longest time that is told from longer ones: 10 minutes, in microseconds.
+const LATENCY_MAX_US: u64 = 600_000_000;
+
+/// What is asked of every system.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Workload {
+    /// One event in a call, many calls in flight.
+    Single,
+    /// Batches, in the form that the system has for them.
+    Batch,
+    /// One event at a time.
+    OneInFlight,
+}
+
+impl Workload {
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 3] = [Self::Single, Self::Batch, Self::OneInFlight];
+
+    /// What it is called in tables.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Single => "One event in a call",
+            Self::Batch => "Batches",
+            Self::OneInFlight => "One event in flight",
+        }
+    }
+
+    /// What a producer does, in a sentence.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Single => {
+                "4 producers publish event by event and keep 2,000 calls in flight each. The \
+                 clients of Takt and Redis put on the wire together what is waiting."
+            }
+            Self::Batch => {
+                "4 producers. Takt: calls of 1,000 events; Redis: pipelines of 1,000 XADD; both \
+                 with 8 in flight for each producer. NATS: atomic batches of 500, 4 in flight (its \
+                 server drops what comes when 10,000 messages of a stream wait)."
+            }
+            Self::OneInFlight => "One producer, which waits for each acknowledgement.",
+        }
+    }
+}
+
+/// The part of a run that counts: what is acknowledged within it.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// Where warming up ends.
+    pub start: Instant,
+    /// From then on no call is made; what is in flight is waited for.
+    pub end: Instant,
+}
+
+impl Span {
+    /// How long it is, in seconds.
+    pub fn seconds(self) -> f64 {
+        self.length().as_secs_f64()
+    }
+
+    fn length(self) -> Duration {
+        self.end.duration_since(self.start)
+    }
+}
+
+/// What was acknowledged to one producer, or to all of them.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// From the first call to the last acknowledgement.
+    pub acknowledged: u64,
+    /// Within the span.
+    pub counted: u64,
+    /// From a call to the acknowledgement of all its events, in microseconds, of those that came
+    /// within the span.
+    pub latencies: Histogram<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, span: Span, called: Instant, now: Instant, events: usize) {
+        self.acknowledged += events as u64;
+        if (span.start..span.end).contains(&now) {
+            self.counted += events as u64;
+            let waited = now.saturating_duration_since(called).as_micros();
+            self.latencies.saturating_record(u64::try_from(waited).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Adds what another one has.
+    pub fn merge(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.counted += other.counted;
+        self.latencies.add(&other.latencies).expect("histograms of one kind");
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3);
+        let latencies = latencies.expect("bounds that fit each other");
+        Self { acknowledged: 0, counted: 0, latencies }
+    }
+}
+
+/// Publishes until the end of the span, always as many calls in flight as the load says, and waits
+/// for all that was begun.
+///
+/// # Errors
+/// The first error of a call.
+pub async fn produce(
+    mut producer: impl Producer,
+    mut maker: EventMaker,
+    load: Load,
+    span: Span,
+) -> Result<Tally, ContenderError> {
+    let mut tally = Tally::default();
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        while in_flight.len() < load.in_flight {
+            let called = Instant::now();
+            if called >= span.end {
+                break;
+            }
+            let ack = call(&mut producer, maker.make(load.batch)).await?;
+            in_flight.push(async move { ack.await.map(|events| (called, events)) });
+        }
+        // All that is there by now makes room at once.
+        let Some(mut done) = in_flight.next().await else { break };
+        loop {
+            let (called, events) = done?;
+            tally.add(span, called, Instant::now(), events);
+            match in_flight.next().now_or_never() {
+                Some(Some(next)) => done = next,
+                Some(None) | None => break,
+            }
+        }
+    }
+    Ok(tally)
+}
+
+async fn call(
+    producer: &mut impl Producer,
+    mut events: Vec<Event>,
+) -> Result<crate::contender::Ack, ContenderError> {
+    if events.len() > 1 {
+        return producer.publish_batch(events).await;
+    }
+    producer.publish(events.pop().expect("a load is of at least one event")).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::contender::Ack;
+
+    /// Acknowledges at once, and remembers how many calls were made before one was acknowledged.
+    #[derive(Debug, Default)]
+    struct Immediate {
+        open: Arc<AtomicUsize>,
+        open_max: Arc<AtomicUsize>,
+    }
+
+    impl Immediate {
+        fn ack(&self, events: usize) -> Ack {
+            let open = Arc::clone(&self.open);
+            let now = open.fetch_add(1, Ordering::Relaxed) + 1;
+            self.open_max.fetch_max(now, Ordering::Relaxed);
+            Box::pin(async move {
+                open.fetch_sub(1, Ordering::Relaxed);
+                Ok(events)
+            })
+        }
+    }
+
+    impl Producer for Immediate {
+        async fn publish(&mut self, _: Event) -> Result<Ack, ContenderError> {
+            Ok(self.ack(1))
+        }
+
+        async fn publish_batch(&mut self, events: Vec<Event>) -> Result<Ack, ContenderError> {
+            Ok(self.ack(events.len()))
+        }
+    }
+
+    async fn run(load: Load, start: Duration, end: Duration) -> (Tally, usize) {
+        let now = Instant::now();
+        let producer = Immediate::default();
+        let open_max = Arc::clone(&producer.open_max);
+        let span = Span { start: now + start, end: now + end };
+        let tally = produce(producer, EventMaker::new(1, 0, 10, 16), load, span).await.unwrap();
+        (tally, open_max.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn the_window_is_kept_full_and_all_is_waited_for() {
+        let load = Load { producers: 1, batch: 3, in_flight: 5 };
+        let (tally, open_max) = run(load, Duration::ZERO, Duration::from_millis(20)).await;
+        assert_eq!(open_max, 5);
+        assert!(tally.acknowledged > 0 && tally.acknowledged.is_multiple_of(3));
+        assert_eq!(tally.counted, tally.latencies.len() * 3);
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_warming_up_does_not_count() {
+        let load = Load { producers: 1, batch: 1, in_flight: 1 };
+        let (ms, hour) = (Duration::from_millis(10), Duration::from_hours(1));
+        let now = Instant::now();
+        let mut tally = Tally::default();
+        let span = Span { start: now + ms, end: now + hour };
+        tally.add(span, now, now, 4);
+        tally.add(span, now, now + ms, 5);
+        tally.add(span, now, now + hour, 6);
+        assert_eq!((tally.acknowledged, tally.counted, tally.latencies.len()), (15, 5, 1));
+        let (none, _) = run(load, Duration::ZERO, Duration::ZERO).await;
+        assert_eq!(none.acknowledged, 0);
+    }
+}
