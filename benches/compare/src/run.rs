@@ -7,13 +7,11 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::contender::{
-    Contender, ContenderError, Kind, Load, Nats, Programs, Redis, System, Takt,
-};
+use crate::contender::{Contender, ContenderError, Kind, Nats, Programs, Redis, System, Takt};
 use crate::event::EventMaker;
 use crate::machine::{self, cpu_time};
 use crate::stats::per;
-use crate::workload::{Span, Tally, Workload, produce};
+use crate::workload::{Load, Span, Tally, Workload, produce};
 
 /// How long what is in flight at the end may take.
 const DRAIN: Duration = Duration::from_mins(3);
@@ -42,9 +40,9 @@ pub struct Run {
     pub workload: Workload,
     /// All events that it acknowledged, which is also what it held at the end.
     pub acknowledged: u64,
-    /// How long was measured.
+    /// How long the server had for those of them that count.
     pub seconds: f64,
-    /// Events acknowledged in that time, in each second of it.
+    /// Those that count, for each second of that time.
     pub events_per_s: f64,
     /// From a call to the acknowledgement of its events.
     pub p50_us: u64,
@@ -100,7 +98,7 @@ pub async fn run(
     let load_average = machine::load_average()?;
     let failed = |source| RunError::Contender { kind, workload, source };
     let dir = machine::empty_dir(dir)?;
-    let load = kind.load(workload);
+    let load = workload.load();
     let (program, dir) = (programs, dir.path());
     let measured = match kind.system() {
         System::Takt => measure::<Takt>(kind, load, settings, program, dir).await,
@@ -108,7 +106,7 @@ pub async fn run(
         System::Redis => measure::<Redis>(kind, load, settings, program, dir).await,
     };
     let Measured { tally, stored, cpu, seconds } = measured.map_err(failed)?;
-    let Tally { acknowledged, counted, latencies } = tally;
+    let Tally { acknowledged, counted, ref latencies, .. } = tally;
     if stored != acknowledged {
         return Err(RunError::Lost { kind, acknowledged, stored });
     }
@@ -149,13 +147,18 @@ async fn measure<C: Contender>(
         let maker = EventMaker::new(machine::random(), number, settings.orders, settings.size);
         producers.push((contender.producer().await?, maker));
     }
-    let start = Instant::now() + settings.warm_up;
-    let span = Span { start, end: start + settings.measured };
+    let begin = Instant::now();
+    let start = begin + settings.warm_up;
+    let span = Span { begin, start, end: start + settings.measured };
     let mut tasks = JoinSet::new();
     for (producer, maker) in producers {
         tasks.spawn(produce(producer, maker, load, span));
     }
-    let cpu = tokio::spawn(cpu_within(contender.pid(), span));
+    let pid = contender.pid();
+    let before = tokio::spawn(async move {
+        sleep_until(span.start.into()).await;
+        Cpu::read(pid)
+    });
     let deadline = tokio::time::Instant::from_std(span.end + DRAIN);
     let mut tally = Tally::default();
     while !tasks.is_empty() {
@@ -165,10 +168,11 @@ async fn measure<C: Contender>(
             None => break,
         }
     }
+    let cpu = Cpu::read(pid).since(before.await.expect("reading times does not panic"));
     let stored = contender.stored().await?;
-    let cpu = cpu.await.expect("reading times does not panic");
     contender.stop().await?;
-    Ok(Measured { tally, stored, cpu, seconds: span.seconds() })
+    let seconds = tally.seconds(span);
+    Ok(Measured { tally, stored, cpu, seconds })
 }
 
 /// Processor time of both sides.
@@ -178,19 +182,42 @@ struct Cpu {
     client: Duration,
 }
 
-/// What both sides take within the span. A server that has ended by itself takes nothing: its run
-/// fails elsewhere.
-async fn cpu_within(server: u32, span: Span) -> Cpu {
-    let read = || {
+impl Cpu {
+    /// So far. A server that has ended by itself has none: its run fails elsewhere.
+    fn read(server: u32) -> Self {
         let of = |pid| cpu_time(pid).unwrap_or_default();
-        Cpu { server: of(server), client: of(std::process::id()) }
-    };
-    sleep_until(span.start.into()).await;
-    let before = read();
-    sleep_until(span.end.into()).await;
-    let after = read();
-    Cpu {
-        server: after.server.saturating_sub(before.server),
-        client: after.client.saturating_sub(before.client),
+        Self { server: of(server), client: of(std::process::id()) }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            server: self.server.saturating_sub(before.server),
+            client: self.client.saturating_sub(before.client),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contender::tests::programs;
+
+    /// A whole run, of Takt alone: a second of each workload.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn takt_holds_what_it_acknowledged() {
+        let settings = Settings {
+            warm_up: Duration::from_millis(100),
+            measured: Duration::from_secs(1),
+            size: 256,
+            orders: 1_000,
+        };
+        let programs = programs();
+        for workload in Workload::ALL {
+            let dir = std::env::temp_dir();
+            let case = (1, Kind::Takt, workload);
+            let run = run(case, settings, &programs, &dir).await.unwrap();
+            assert!(run.acknowledged > 0 && run.events_per_s > 0.0, "{run:?}");
+            assert!(run.p50_us > 0 && run.p50_us <= run.p99_us && run.server_cpu_us > 0.0);
+        }
     }
 }

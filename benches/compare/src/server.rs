@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 /// How long a server may take until it serves.
 const READY: Duration = Duration::from_mins(1);
 /// How long it may take to stop by itself.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_mins(1);
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 /// How much of what it said is shown where it failed.
@@ -122,7 +122,7 @@ impl Server {
             Err(why) => Err(why),
         };
         match ended {
-            Ok(status) if is_clean(status) => Ok(()),
+            Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(self.stop_error(status.to_string())),
             Err(why) => Err(self.stop_error(why)),
         }
@@ -157,11 +157,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// nats-server ends with 1 when it is told to end.
-fn is_clean(status: ExitStatus) -> bool {
-    matches!(status.code(), Some(0 | 1))
 }
 
 fn last_lines(said: &str) -> String {

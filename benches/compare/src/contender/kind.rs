@@ -3,8 +3,6 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::workload::Workload;
-
 /// A system with its settings.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
@@ -95,33 +93,6 @@ impl Kind {
         };
         Promise { synced, disk, dedup }
     }
-
-    /// Events in a call of a batch, and calls that a producer keeps in flight.
-    ///
-    /// NATS: by default its server has room for 10,000 messages of a stream that it has not looked
-    /// at yet, and drops what comes then, so a batch of it would never be whole.
-    pub const fn load(self, workload: Workload) -> Load {
-        let (batch, batches) = match self.system() {
-            System::Takt | System::Redis => (1_000, 8),
-            System::Nats => (500, 4),
-        };
-        match workload {
-            Workload::Single => Load { producers: 4, batch: 1, in_flight: 2_000 },
-            Workload::Batch => Load { producers: 4, batch, in_flight: batches },
-            Workload::OneInFlight => Load { producers: 1, batch: 1, in_flight: 1 },
-        }
-    }
-}
-
-/// How much is asked of a system at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
-    /// Producers, each with a connection of its own.
-    pub producers: u16,
-    /// Events in a call.
-    pub batch: usize,
-    /// Calls that each producer keeps in flight.
-    pub in_flight: usize,
 }
 
 #[cfg(test)]
@@ -135,13 +106,5 @@ mod tests {
         }
         let synced: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.promise().synced).collect();
         assert_eq!(synced, [Kind::Takt, Kind::NatsAlways, Kind::RedisAlways]);
-    }
-
-    #[test]
-    fn nats_never_has_more_in_flight_than_its_server_keeps() {
-        for workload in Workload::ALL {
-            let load = Kind::NatsDefault.load(workload);
-            assert!(usize::from(load.producers) * load.batch * load.in_flight < 10_000);
-        }
     }
 }

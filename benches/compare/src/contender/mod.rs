@@ -8,13 +8,16 @@ mod programs;
 mod redis;
 mod takt;
 
+#[cfg(test)]
+pub mod tests;
+
 use std::future::Future;
 use std::path::Path;
 
 use futures_util::future::BoxFuture;
 
 pub use error::ContenderError;
-pub use kind::{Kind, Load, System};
+pub use kind::{Kind, System};
 pub use nats::Nats;
 pub use programs::{Programs, ProgramsError};
 pub use redis::Redis;

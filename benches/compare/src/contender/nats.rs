@@ -85,7 +85,8 @@ async fn connect(address: &str) -> Result<Client, ContenderError> {
 fn configuration(kind: Kind, dir: &Path) -> String {
     let sync = if kind == Kind::NatsAlways { "sync_interval: always" } else { "" };
     let store = dir.join("jetstream");
-    format!("listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: {store:?}\n{sync} }}\n")
+    let store = store.display();
+    format!("listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: \"{store}\"\n{sync} }}\n")
 }
 
 /// The address of clients, once the server is ready.

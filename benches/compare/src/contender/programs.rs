@@ -27,8 +27,9 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Takes those that are named, and looks for the others: Takt among what the repository has
-    /// built, the peers where `install` puts them and on the path.
+    /// Takes those that are named, and looks for the others: Takt beside this program, if both are
+    /// built in one directory, and in that of the repository, the peers where `install` puts them,
+    /// and all of them on the path.
     ///
     /// # Errors
     /// [`ProgramsError`]. That a peer is not installed is none.
@@ -38,12 +39,15 @@ impl Programs {
         redis: Option<&Path>,
     ) -> Result<Self, ProgramsError> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let built = here.join("../../target/release/takt");
+        let this = std::env::current_exe().unwrap_or_default();
+        // A test lies one folder below what else is built.
+        let beside = this.ancestors().skip(1).take(2).map(|dir| dir.join("takt"));
+        let built: Vec<_> = beside.chain([here.join("../../target/release/takt")]).collect();
         let installed = here.join("target/peers/bin/nats-server");
         Ok(Self {
-            takt: choose(takt, Some(built), "takt")?.ok_or(ProgramsError::NoTakt)?,
-            nats: choose(nats, Some(installed), "nats-server")?,
-            redis: choose(redis, None, "redis-server")?,
+            takt: choose(takt, &built, "takt")?.ok_or(ProgramsError::NoTakt)?,
+            nats: choose(nats, &[installed], "nats-server")?,
+            redis: choose(redis, &[], "redis-server")?,
         })
     }
 
@@ -80,7 +84,7 @@ impl System {
 
 fn choose(
     named: Option<&Path>,
-    usual: Option<PathBuf>,
+    usual: &[PathBuf],
     name: &str,
 ) -> Result<Option<PathBuf>, ProgramsError> {
     if let Some(named) = named {
@@ -91,7 +95,7 @@ fn choose(
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let on_the_path = std::env::split_paths(&paths).map(|dir| dir.join(name));
-    Ok(usual.into_iter().chain(on_the_path).find(|path| path.is_file()))
+    Ok(usual.iter().cloned().chain(on_the_path).find(|path| path.is_file()))
 }
 
 #[cfg(test)]
@@ -106,8 +110,8 @@ mod tests {
             Programs::find(Some(there), Some(nowhere), None),
             Err(ProgramsError::NotThere(path)) if path == nowhere
         ));
-        assert_eq!(choose(None, None, "no-such-program-4711").unwrap(), None);
-        assert!(choose(None, None, "sh").unwrap().is_some());
+        assert_eq!(choose(None, &[], "no-such-program-4711").unwrap(), None);
+        assert!(choose(None, &[], "sh").unwrap().is_some());
         let programs = Programs::find(Some(there), Some(there), None).unwrap();
         assert!(programs.of(System::Nats).is_some());
     }

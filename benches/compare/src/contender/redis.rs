@@ -118,10 +118,8 @@ impl Producer for RedisProducer {
     async fn publish(&mut self, event: Event) -> Result<Ack, ContenderError> {
         let mut connection = self.connection.clone();
         Ok(Box::pin(async move {
-            match connection.send_packed_command(&add(&event)).await? {
-                Value::BulkString(_) => Ok(1),
-                other => Err(ContenderError::NotNew(format!("{other:?}"))),
-            }
+            let entry = connection.send_packed_command(&add(&event)).await?;
+            is_entry(&entry).map(|()| 1)
         }))
     }
 
@@ -132,9 +130,19 @@ impl Producer for RedisProducer {
             for event in &events {
                 pipeline.add_command(add(event));
             }
-            let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
-            Ok(answers.len())
+            let entries: Vec<Value> = pipeline.query_async(&mut connection).await?;
+            entries.iter().try_for_each(is_entry)?;
+            Ok(entries.len())
         }))
+    }
+}
+
+/// The answer to an XADD is the name of the entry that was made.
+fn is_entry(answer: &Value) -> Result<(), ContenderError> {
+    if matches!(answer, Value::BulkString(_)) {
+        Ok(())
+    } else {
+        Err(ContenderError::NotNew(format!("{answer:?}")))
     }
 }
 

@@ -42,7 +42,7 @@ pub async fn transfer(
     let connecting = endpoint.connect_with(config, address, SERVER_NAME).map_err(failed)?;
     let connection = connecting.await.map_err(failed)?;
     let (mut out, _back) = connection.open_bi().await.map_err(failed)?;
-    let chunk = [0x5a; CHUNK_BYTES];
+    let chunk = vec![0x5a; CHUNK_BYTES];
     let start = Instant::now();
     while start.elapsed() < time {
         out.write_all(&chunk).await.map_err(failed)?;
