@@ -74,7 +74,7 @@ fn table(out: &mut String, results: &Results, workload: Workload) -> fmt::Result
             promise.disk,
             promise.dedup,
             spread(events_per_s, count),
-            ratio.map_or("–".to_owned(), |ratio| spread(ratio, |ratio| format!("{ratio:.2}"))),
+            ratio.map_or("–".to_owned(), |ratio| spread(ratio, part)),
             spread(p50_us, ms),
             spread(p99_us, ms),
             spread(cpu_us, |us| format!("{us:.1} µs")),
@@ -135,6 +135,11 @@ pub fn ms(us: f64) -> String {
     }
 }
 
+/// A ratio, to two digits or more.
+fn part(ratio: f64) -> String {
+    if ratio < 0.1 { format!("{ratio:.3}") } else { format!("{ratio:.2}") }
+}
+
 fn megabytes(number: f64) -> String {
     if number < 100.0 { format!("{number:.1}") } else { count(number) }
 }
@@ -168,6 +173,7 @@ mod tests {
         assert_eq!(count(0.0), "0");
         assert_eq!(count(999.6), "1,000");
         assert_eq!(count(1_234_567.0), "1,234,567");
+        assert_eq!([0.0042, 0.25, 11.25].map(part).join(" "), "0.004 0.25 11.25");
         assert_eq!(
             [900.0, 1_234.0, 12_345.0, 2e6].map(ms).join(" "),
             "0.900 ms 1.23 ms 12.3 ms 2,000 ms"

@@ -49,9 +49,9 @@ fn write_all(out: &mut String, panels: &[Panel]) -> fmt::Result {
     let y = top + 12.0;
     dot(out, 20.0, y, true, BLUE)?;
     text(out, (30.0, y + 4.0), "start", "an acknowledgement means synced")?;
-    dot(out, 250.0, y, false, BLUE)?;
-    text(out, (260.0, y + 4.0), "start", "it does not")?;
-    text(out, (350.0, y + 4.0), "start", "dot: median, line: lowest to highest round")?;
+    dot(out, 280.0, y, false, BLUE)?;
+    text(out, (290.0, y + 4.0), "start", "it does not")?;
+    text(out, (400.0, y + 4.0), "start", "dot: median, line: lowest to highest round")?;
     writeln!(out, "</svg>")
 }
 

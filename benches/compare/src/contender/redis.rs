@@ -15,7 +15,7 @@ use crate::server::{Server, ServerError, log_in};
 /// How often a port is chosen that another program takes before the server has it.
 const ATTEMPTS: usize = 3;
 /// Commands that may wait in a connection to be written.
-const QUEUE: usize = 2_000;
+const QUEUE: usize = 250;
 
 /// A server of Redis.
 #[derive(Debug)]
