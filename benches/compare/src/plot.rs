@@ -114,7 +114,7 @@ impl Panel {
             let x = self.scale.x(at);
             let style = format!("stroke=\"{GREY}\" stroke-dasharray=\"4 3\"");
             line(out, (x, top + HEAD - 6.0), (x, bottom), &style)?;
-            text(out, (x, top + HEAD - 10.0), "middle", what)?;
+            text(out, (x, bottom + 32.0), "middle", what)?;
         }
         for (index, row) in self.rows.iter().enumerate() {
             self.row(out, top + HEAD + ROW * (micros(index as u64) + 0.5), row)?;
