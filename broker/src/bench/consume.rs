@@ -40,7 +40,7 @@ async fn measure(args: &ConsumeArgs, target: &Target) -> Result<ConsumeReport, B
         consumers: args.consumers.into(),
         batch: common.batch.into(),
         orders: common.orders.into(),
-        page_cache: "warm",
+        page_cache: "not filled",
         seconds,
         records_per_s: per(all.records, seconds),
         bytes_per_s: per(all.data_bytes, seconds),

@@ -215,7 +215,7 @@ fn what_was_read_is_a_table_or_json() {
         consumers: 2,
         batch: 1_000,
         orders: 100_000,
-        page_cache: "warm",
+        page_cache: "not filled",
         seconds: 2.0,
         records_per_s: 1_000_000.0,
         bytes_per_s: 256_000_000.0,
@@ -223,5 +223,5 @@ fn what_was_read_is_a_table_or_json() {
         broker_cpu_s: Some(0.5),
     });
     assert!(table.contains("244.1 MiB") && table.contains("0.50 s"), "{table}");
-    assert_eq!((&json["consumers"], &json["page_cache"]), (&2.into(), &"warm".into()));
+    assert_eq!((&json["consumers"], &json["page_cache"]), (&2.into(), &"not filled".into()));
 }

@@ -40,7 +40,7 @@ impl Report for ConsumeReport {
             ("consumers", format!("{}, each of all events", count(self.consumers))),
             ("events per batch, max", count(self.batch)),
             ("order keys", count(self.orders)),
-            ("page cache", format!("{}: written just before", self.page_cache)),
+            ("page cache", format!("{}: what was written went past it", self.page_cache)),
             ("time", seconds(self.seconds)),
             ("events per second", count(whole(self.records_per_s))),
             ("data per second", size(whole(self.bytes_per_s))),
