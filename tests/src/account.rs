@@ -148,7 +148,8 @@ impl Account {
     pub fn check_files(&self, dir: &Path, node: &str, topic: &str) -> Vec<Violation> {
         let files = files(dir);
         // One that was being made when the node ended has another name still.
-        let is_journal = |name: &String| name.starts_with("journal-") && name.ends_with(".log");
+        let is_journal =
+            |name: &String| name.starts_with("journal-") && name.strip_suffix(".tmp").is_none();
         if self.told.is_empty() && !files.keys().any(is_journal) {
             return Vec::new();
         }
