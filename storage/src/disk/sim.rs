@@ -52,6 +52,7 @@ struct State {
     sync_fails_at: Option<u64>,
     misdirected_at: Option<(u64, u64)>,
     astray: Option<Astray>,
+    turned: Option<Turned>,
     reads_fail: bool,
     opens_fail: bool,
     lies: bool,
@@ -67,6 +68,14 @@ struct Astray {
     hit: usize,
     bytes: Vec<u8>,
     before: Vec<u8>,
+}
+
+/// A bit that turned, and its sector since then: where that is still there, the bit can turn back.
+#[derive(Debug, Clone)]
+struct Turned {
+    inode: u64,
+    bit: u64,
+    sector: Vec<u8>,
 }
 
 impl SimDisk {
@@ -132,6 +141,18 @@ impl SimDisk {
         }
     }
 
+    /// As [`SimDisk::flip_bit`]; [`SimDisk::put_right`] turns it back.
+    ///
+    /// # Panics
+    /// If there is no such file or bit.
+    pub fn rot(&self, name: &str, bit: u64) {
+        self.flip_bit(name, bit);
+        let state = &mut *self.state();
+        let inode = state.names[name];
+        let sector = state.inodes[&inode].sector_of(bit).expect("the bit is there").to_vec();
+        state.turned = Some(Turned { inode, bit, sector });
+    }
+
     /// Write `at` (counted as [`SimDisk::writes`], from 0) lands `by` bytes before its place, where
     /// the file is that long; nobody is told.
     pub fn misdirect_write_at(&self, at: u64, by: u64) {
@@ -153,9 +174,15 @@ impl SimDisk {
     }
 
     /// Puts the write that went astray where it was meant to go, durably; not in a file that has
-    /// been removed or renamed since.
+    /// been removed or renamed since. Turns the bit back that [`SimDisk::rot`] turned, whatever name
+    /// the file has now or may get again, unless its sector has been written since.
     pub fn put_right(&self) {
         let state = &mut *self.state();
+        if let Some(Turned { inode, bit, sector }) = state.turned.take()
+            && let Some(inode) = state.inodes.get_mut(&inode)
+        {
+            inode.turn_back(bit, &sector);
+        }
         let Some(astray) = state.astray.take() else { return };
         if state.names.get(&astray.name) == Some(&astray.inode)
             && let Some(inode) = state.inodes.get_mut(&astray.inode)

@@ -67,8 +67,6 @@ pub struct Running {
 pub struct Turned {
     /// In which file.
     pub file: String,
-    /// Which one.
-    pub bit: u64,
     /// The file itself, by number: another one may get the name.
     pub inode: u64,
     /// Whether somebody has said so.

@@ -148,6 +148,23 @@ impl Inode {
         }
     }
 
+    /// What a reader sees of the sector of a bit.
+    pub(super) fn sector_of(&self, bit: u64) -> Option<&[u8]> {
+        let byte = usize::try_from(bit / 8).ok().filter(|byte| *byte < self.cached.len())?;
+        self.cached.get(self.range(byte / SECTOR_BYTES))
+    }
+
+    /// Turns a bit back in each image that has its sector still as `sector`.
+    pub(super) fn turn_back(&mut self, bit: u64, sector: &[u8]) {
+        let Ok(byte) = usize::try_from(bit / 8) else { return };
+        let start = byte / SECTOR_BYTES * SECTOR_BYTES;
+        for image in [&mut self.cached, &mut self.durable] {
+            if image.get(start..start + sector.len()) == Some(sector) {
+                Arc::make_mut(image)[byte] ^= 1 << (bit % 8);
+            }
+        }
+    }
+
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;

@@ -170,3 +170,27 @@ fn a_call_of_any_kind_fails_once() {
         }
     }
 }
+
+#[test]
+fn a_bit_that_turned_turns_back_under_any_name_unless_its_sector_was_written() {
+    let disk = SimDisk::new();
+    let file = synced(&disk, "a", &[1; 2_000]);
+    disk.sync_dir().unwrap();
+
+    // Its name is gone, but not durably.
+    disk.rot("a", 4);
+    disk.remove("a").unwrap();
+    disk.put_right();
+    drop(file);
+    disk.crash(&mut |_| false);
+    assert_eq!(disk.content("a").unwrap(), [1; 2_000]);
+
+    // It is written anew: in the cache under its new name, not yet on the disk.
+    disk.rot("a", 4);
+    disk.rename("a", "b").unwrap();
+    disk.open("b", true).unwrap().write_at(0, &[2; 2_000]).unwrap();
+    disk.put_right();
+    assert_eq!(disk.content("b").unwrap(), [2; 2_000]);
+    disk.crash(&mut |_| false);
+    assert_eq!(disk.content("a").unwrap(), [1; 2_000]);
+}

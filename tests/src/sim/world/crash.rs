@@ -334,9 +334,9 @@ impl World {
         }
         let bit = self.dice.below(len * 8);
         let inode = node.disk.inode(&file).expect("it was listed");
-        node.disk.flip_bit(&file, bit);
+        node.disk.rot(&file, bit);
         self.say(|| format!("{}: bit {bit} of {file} has turned", self.nodes[number].name));
-        self.nodes[number].turned = Some(Turned { file, bit, inode, reported: false });
+        self.nodes[number].turned = Some(Turned { file, inode, reported: false });
         self.fired.count(Fault::Rot);
         let wait = SECOND + self.dice.below(30 * SECOND);
         self.agenda.after(wait, Happening::Mend(Mend::Rot { node: number }));
@@ -362,8 +362,8 @@ impl World {
         let block = last.saturating_sub(usize::from(self.dice.below(2) == 0));
         let bit = (block * BLOCK_BYTES * 8) as u64 + self.dice.below(BLOCK_BYTES as u64 * 8);
         let inode = node.disk.inode(file).expect("it was listed");
-        node.disk.flip_bit(file, bit);
-        node.turned = Some(Turned { file: file.clone(), bit, inode, reported: false });
+        node.disk.rot(file, bit);
+        node.turned = Some(Turned { file: file.clone(), inode, reported: false });
         self.fired.count(Fault::RotAtEnd);
         self.crash(number, Fault::Kill, false);
         let wait = 30 * SECOND;

@@ -128,11 +128,7 @@ impl World {
     pub(super) fn turn_back(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         node.disk.put_right();
-        if let Some(turned) = node.turned.take()
-            && node.disk.inode(&turned.file) == Some(turned.inode)
-        {
-            node.disk.flip_bit(&turned.file, turned.bit);
-        }
+        node.turned = None;
     }
 
     /// From now on nothing goes wrong, and everything that waits must come to its end.
