@@ -21,11 +21,28 @@ async fn publish(client: &Client, ids: std::ops::Range<u64>) {
     producer.close().await.unwrap();
 }
 
-/// The newest journal file.
-fn journal_file(dir: &Path) -> PathBuf {
+/// The journal files, in their order.
+fn journal_files(dir: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
     let is_journal = |path: &PathBuf| path.extension().is_some_and(|end| end == "log");
-    files.filter(is_journal).max().unwrap()
+    let mut files: Vec<PathBuf> = files.filter(is_journal).collect();
+    files.sort();
+    files
+}
+
+/// The newest journal file.
+fn journal_file(dir: &Path) -> PathBuf {
+    journal_files(dir).pop().unwrap()
+}
+
+/// Turns a bit in the middle of what is written of a file.
+fn turn_bit(path: &Path) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let at = written_end(path) / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, at).unwrap();
 }
 
 /// Where the zeros at a file's end begin, in whole blocks.
@@ -79,12 +96,7 @@ async fn damage_below_what_was_durable_stops_the_start() {
     drop(client);
     assert!(node.stop().await.success());
     let path = journal_file(&site.data_dir("munich"));
-    let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    let at = written_end(&path) / 2;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    byte[0] ^= 1;
-    file.write_all_at(&byte, at).unwrap();
+    turn_bit(&path);
     let bytes = std::fs::read(&path).unwrap();
 
     for _ in 0..2 {
@@ -99,9 +111,57 @@ async fn damage_below_what_was_durable_stops_the_start() {
         assert!(std::fs::read(&path).unwrap() == bytes, "nothing is changed");
     }
     // With the damage mended, as from a backup, all is there.
-    byte[0] ^= 1;
-    file.write_all_at(&byte, at).unwrap();
+    turn_bit(&path);
     let node = site.start("munich").await;
     assert_eq!(read_all(&site.client("munich").await, TOPIC, None).await.len(), 200);
+    assert!(node.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_an_older_file_stops_a_start_that_reads_all() {
+    let mut site = Site::new(&["munich"]);
+    for round in 0..2 {
+        let node = site.start("munich").await;
+        publish(&site.client("munich").await, round * 200..round * 200 + 200).await;
+        assert!(node.stop().await.success());
+    }
+    let path = journal_files(&site.data_dir("munich")).remove(0);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    site.set("munich", "journal.check_at_start", "all");
+    let node = site.start("munich").await;
+    assert!(node.stop().await.success(), "what is whole starts");
+    turn_bit(&path);
+
+    let mut node = Process::spawn(&mut site.command("munich"));
+    assert_eq!(node.ended().await.code(), Some(1));
+    let said = node.said("damaged").await;
+    println!("{said}");
+    assert!(said.contains(name) && said.contains("position"), "where: {said}");
+    assert!(said.contains("restore") && said.contains("check_at_start"), "what to do: {said}");
+
+    // A start that reads the tail does not meet it, but readers do, and the node says so.
+    site.set("munich", "journal.check_at_start", "tail");
+    let node = site.start("munich").await;
+    let client = site.client("munich").await;
+    let status = site.operator("munich").await.admin().status().await.unwrap();
+    assert_eq!(status.counters["damaged_reads"], 0);
+    let mut consumer = client.consumer(TOPIC).build().unwrap();
+    let error = loop {
+        match within("the damage", consumer.next()).await.unwrap() {
+            Ok(event) => assert!(event.offset.get() < 200, "served from behind the damage"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    println!("{error}");
+    assert!(error.contains(name) && error.contains("restore"), "{error}");
+    let status = site.operator("munich").await.admin().status().await.unwrap();
+    assert!(status.counters["damaged_reads"] > 0);
+    publish(&client, 400..410).await;
+    assert!(node.stop().await.success());
+
+    turn_bit(&path);
+    site.set("munich", "journal.check_at_start", "all");
+    let node = site.start("munich").await;
+    assert_eq!(read_all(&site.client("munich").await, TOPIC, None).await.len(), 410);
     assert!(node.stop().await.success());
 }

@@ -76,8 +76,14 @@ impl<'a> Status<'a> {
         }
     }
 
+    /// Reads and batches that met damage.
+    fn damage_met(&self) -> u64 {
+        let count = |name| self.counters.get(name).copied().unwrap_or(0);
+        count("damaged_reads") + count("unreadable")
+    }
+
     fn needs_a_look(&self) -> bool {
-        self.full || self.links.iter().any(|link| link.state == DIVERGED)
+        self.full || self.damage_met() > 0 || self.links.iter().any(|link| link.state == DIVERGED)
     }
 
     fn write(&self, out: &mut impl Write, style: Style) -> io::Result<()> {
@@ -99,6 +105,10 @@ impl<'a> Status<'a> {
         table.push(["disk".into(), disk.into()]);
         table.push(["dedup keys".into(), keys.into()]);
         table.push(["accepts events".into(), accepts]);
+        if self.damage_met() > 0 {
+            let met = format!("met {} times; the log and takt verify say where", self.damage_met());
+            table.push(["damage".into(), Cell::from(met).tone(Tone::Bad)]);
+        }
         table.write(out, style)?;
         self.write_links(out, style)?;
         writeln!(out)?;

@@ -62,6 +62,7 @@ pub(super) struct Journal {
     pub mark_after: Option<Period>,
     pub retention_size: Option<Size>,
     pub retention_age: Option<Period>,
+    pub check_at_start: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -11,9 +11,9 @@ use takt_protocol::words::TopicName;
 use super::error::nearest;
 use super::file::{self, Config};
 use super::settings::{
-    JournalSettings, LOG_FORMATS, LOG_LEVELS, LedgerSettings, LimitSettings, LogSettings,
-    NodeSettings, ON_CONFLICT, Role, SecurityPaths, Settings, TopicSettings, UpstreamSettings,
-    UpstreamTopics,
+    CHECKS_AT_START, JournalSettings, LOG_FORMATS, LOG_LEVELS, LedgerSettings, LimitSettings,
+    LogSettings, NodeSettings, ON_CONFLICT, Role, SecurityPaths, Settings, TopicSettings,
+    UpstreamSettings, UpstreamTopics,
 };
 use super::units::{Period, Size};
 
@@ -172,11 +172,14 @@ pub(super) fn host_and_port(address: &str) -> Result<(), String> {
 
 fn journal(raw: &file::Journal) -> Result<JournalSettings, Flaw> {
     let default = JournalSettings::default();
+    let check = raw.check_at_start.as_deref();
+    let check = check.map(|text| choice("journal", "check_at_start", text, &CHECKS_AT_START));
     let journal = JournalSettings {
         file_size: raw.file_size.unwrap_or(default.file_size),
         mark_after: raw.mark_after.unwrap_or(default.mark_after),
         retention_size: raw.retention_size.unwrap_or(default.retention_size),
         retention_age: raw.retention_age.unwrap_or(default.retention_age),
+        check_at_start: check.transpose()?.unwrap_or(default.check_at_start),
     };
     let flaw = |key, problem| Err(Flaw::new("journal", key, problem));
     let size = journal.file_size;

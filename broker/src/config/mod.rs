@@ -24,7 +24,8 @@ pub use context::{CONTEXT_DEFAULT, CONTEXT_VARIABLE, ContextSettings};
 pub use error::ConfigError;
 pub(crate) use judge::{BACKOFF_MAX, OPEN_DEADLINE};
 pub use settings::{
-    JournalSettings, LedgerSettings, LimitSettings, LogFormat, LogLevel, LogSettings, NodeSettings,
-    OnConflict, Role, SecurityPaths, Settings, TopicSettings, UpstreamSettings, UpstreamTopics,
+    CheckAtStart, JournalSettings, LedgerSettings, LimitSettings, LogFormat, LogLevel, LogSettings,
+    NodeSettings, OnConflict, Role, SecurityPaths, Settings, TopicSettings, UpstreamSettings,
+    UpstreamTopics,
 };
 pub use units::{Period, PeriodError, Size, SizeError};

@@ -124,6 +124,8 @@ pub struct JournalSettings {
     pub retention_size: Size,
     /// Files whose events are all older may go; 0 is without a limit.
     pub retention_age: Period,
+    /// How much is read before the node opens.
+    pub check_at_start: CheckAtStart,
 }
 
 impl Default for JournalSettings {
@@ -133,6 +135,7 @@ impl Default for JournalSettings {
             mark_after: Period::from_ms(50),
             retention_size: Size::from_bytes(0),
             retention_age: Period::from_ms(0),
+            check_at_start: CheckAtStart::Tail,
         }
     }
 }
@@ -146,7 +149,7 @@ pub struct LedgerSettings {
 
 impl Default for LedgerSettings {
     fn default() -> Self {
-        Self { keys_max: 100_000_000 }
+        Self { keys_max: 10_000_000 }
     }
 }
 
@@ -241,6 +244,23 @@ impl LogLevel {
     }
 }
 
+/// How much of the journal is read before a node opens. Damage in what is read stops the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckAtStart {
+    /// The newest snapshot and what was written since: a start takes no time that grows with what is
+    /// kept. Damage in older files is met by who reads them.
+    Tail,
+    /// All files, to their ends.
+    All,
+}
+
+impl CheckAtStart {
+    /// The name as in the file.
+    pub fn as_str(self) -> &'static str {
+        CHECKS_AT_START.iter().find(|(_, check)| *check == self).map_or("tail", |(name, _)| name)
+    }
+}
+
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -257,6 +277,8 @@ pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
 ];
+pub(super) const CHECKS_AT_START: [(&str, CheckAtStart); 2] =
+    [("tail", CheckAtStart::Tail), ("all", CheckAtStart::All)];
 pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("full", LogFormat::Full), ("compact", LogFormat::Compact)];
 pub(super) const ON_CONFLICT: [(&str, OnConflict); 2] =

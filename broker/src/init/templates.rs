@@ -83,8 +83,9 @@ fn upstream(hub: Option<SocketAddr>) -> String {
 }
 
 fn engine() -> String {
-    let JournalSettings { file_size, mark_after, retention_size, retention_age } =
+    let JournalSettings { file_size, mark_after, retention_size, retention_age, check_at_start } =
         JournalSettings::default();
+    let check_at_start = check_at_start.as_str();
     let LedgerSettings { keys_max } = LedgerSettings::default();
     let LimitSettings { connections_max, session_in_flight, node_in_flight } =
         LimitSettings::default();
@@ -99,10 +100,15 @@ mark_after = "{mark_after}"
 # without a limit. Nothing goes that the hub, or a cursor with a hold, still needs.
 retention_size = "{retention_size}"
 retention_age = "{retention_age}"
+# How much is read before the node opens: "tail", what was written since the newest snapshot, or
+# "all", which takes longer the more is kept. Damage in what is read stops the start; damage in other
+# files is never served, but only who reads them meets it. "takt verify" reads all of a stopped node.
+check_at_start = "{check_at_start}"
 
 [ledger]
 # The most dedup keys that are kept, over all topics, and as many order keys: some 4 bytes of memory
-# each, and 50 on disk.
+# each, and 50 on disk. A full ledger answers new keys with an error, until this is raised and the
+# node started again; "takt status" shows how full it is.
 keys_max = {keys_max}
 
 [limits]

@@ -10,11 +10,12 @@ use takt_client::tls::{self, Transport};
 use takt_protocol::codes::ErrorCode;
 use takt_storage::disk::{CountedDisk, Disk, DiskLock, LockError, RealDisk};
 use takt_storage::journal::Entropy;
-use takt_storage::store::{Answer, OpenError, Operation, Store, StoreOptions};
+use takt_storage::store::{Answer, CheckError, OpenError, Operation, Store, StoreOptions, check};
 use tokio::sync::{Semaphore, watch};
 
 use super::{Inner, NetworkOptions, Node, NodeCounters, NodeOptions, listener, serve_pipe};
 use crate::clock::wall_now;
+use crate::config::CheckAtStart;
 use crate::writer::{self, Ticket};
 
 /// Heads of orders in each of two generations in memory: some 140 MiB each.
@@ -52,6 +53,14 @@ pub enum NodeOpenError {
         path: PathBuf,
         /// What is wrong.
         source: Box<OpenError>,
+    },
+    /// All of the journal was to be read, and is not whole.
+    #[error("the data directory {} is damaged: {source}", path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        source: CheckError,
     },
     /// A thread could not be started.
     #[error("the system makes no thread: {0}")]
@@ -193,6 +202,9 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         retention_age: options.retention_age,
     };
     let disk_seam = Arc::clone(&counted) as Arc<dyn Disk>;
+    if options.check_at_start == CheckAtStart::All {
+        check(&disk_seam).map_err(|source| NodeOpenError::Damaged { path: path(), source })?;
+    }
     let (store, report) = Store::open(disk_seam, store_options, &mut SystemEntropy, wall_now())
         .map_err(|source| NodeOpenError::Store { path: path(), source: Box::new(source) })?;
     Ok(Opened { disk, counted, lock, store, report })

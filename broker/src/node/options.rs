@@ -9,7 +9,7 @@ use takt_storage::entry::{OnConflict, TopicSettings};
 use takt_storage::journal::JournalOptions;
 
 use crate::access::Place;
-use crate::config::{self, Role, Settings, UpstreamTopics};
+use crate::config::{self, CheckAtStart, Role, Settings, UpstreamTopics};
 
 /// All that a node needs to know.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct NodeOptions {
     pub place: Place,
     /// Where its journal is.
     pub data_dir: PathBuf,
+    /// How much is read before it opens.
+    pub check_at_start: CheckAtStart,
     /// How long to wait for a directory that another process still holds.
     pub open_deadline: Duration,
     /// The journal's files.
@@ -91,6 +93,7 @@ impl NodeOptions {
             place: Place::Plant(plant.to_owned()),
             name,
             data_dir: data_dir.to_owned(),
+            check_at_start: journal.check_at_start,
             open_deadline: Duration::from_secs(10),
             journal: journal_options(&journal),
             mark_after: journal.mark_after.duration(),
@@ -137,6 +140,7 @@ impl NodeOptions {
             name: NodeName::new(name)?,
             place,
             data_dir: node.data_dir.clone(),
+            check_at_start: settings.journal.check_at_start,
             open_deadline: node.open_deadline.duration(),
             journal: journal_options(&settings.journal),
             mark_after: settings.journal.mark_after.duration(),

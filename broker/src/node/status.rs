@@ -112,6 +112,7 @@ impl Inner {
                 ("producers", store.producers as u64),
                 ("orders", store.orders as u64),
                 ("unreadable", counts.unreadable),
+                ("damaged_reads", self.view.damaged_reads()),
                 ("keys_memory_bytes", store.keys_memory_bytes as u64),
                 ("keys_disk_bytes", store.keys_disk_bytes),
                 ("key_runs", store.runs as u64),

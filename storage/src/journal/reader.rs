@@ -59,8 +59,10 @@ pub enum ReadError {
         len: usize,
     },
     /// What is there does not verify: rot. It is not served.
-    #[error("the journal is damaged at {position}")]
+    #[error("{file} is damaged at position {position}")]
     Corrupt {
+        /// The journal file.
+        file: String,
         /// What was asked for.
         position: Position,
     },
@@ -157,14 +159,14 @@ impl Reader {
 /// Finds the commit by going back block by block to its header. No payload can imitate one: it
 /// does not know the salt.
 fn load(file: &JournalFile, position: Position) -> Result<Commit, ReadError> {
+    let corrupt = || ReadError::Corrupt { file: file.name(), position };
     let io = |source: io::Error| {
         if source.kind() == io::ErrorKind::UnexpectedEof {
-            ReadError::Corrupt { position }
+            corrupt()
         } else {
             ReadError::Io { position, source }
         }
     };
-    let corrupt = || ReadError::Corrupt { position };
     let into_file = position.since(file.start);
     let mut at = into_file - into_file % wide(BLOCK);
     let first = at.saturating_sub(wide(COMMIT_MAX - BLOCK));

@@ -31,7 +31,10 @@ pub enum OpenError {
     #[error("{0}; its journal file is gone, so restore the run from a backup")]
     Run(#[source] RunError),
     /// A journal file that the manifest names is not there.
-    #[error("the journal file {name} is missing: it holds records that were acknowledged")]
+    #[error(
+        "the journal file {name} is missing: it holds records that were acknowledged; restore it from a \
+         backup"
+    )]
     FileMissing {
         /// Its name up to the incarnation.
         name: String,

@@ -57,7 +57,7 @@ pub use operation::{
     Answer, MirrorEnd, MirrorPoint, MirrorTopic, Operation, ProducerOpened, Staged,
 };
 pub use options::{OpenReport, StoreOptions};
-pub use verify::{KeptDamage, KeptFile, RunReport, sealed_ends, verify_runs};
+pub use verify::{CheckError, KeptDamage, KeptFile, RunReport, check, sealed_ends, verify_runs};
 
 /// How long a transient producer is known after its session has ended.
 const TRANSIENT_KEPT_US: i64 = 60 * 60 * 1_000_000;

@@ -7,7 +7,7 @@ use super::OpenError;
 use super::manifest::{AtEnd, check_files, manifest_at_end, open_whole};
 use crate::disk::Disk;
 use crate::entry::SideFile;
-use crate::journal::{Position, Scan};
+use crate::journal::{self, Position, Scan, ScanError};
 use crate::runs::{KeyRun, RunError, RunInfo};
 use crate::state::{Manifest, State, TableLimits};
 use crate::view::{SideError, SideReader};
@@ -54,6 +54,63 @@ pub struct RunReport {
     pub damage: Option<KeptDamage>,
 }
 
+/// Why a look through the journal did not find it whole.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A file is damaged.
+    #[error(
+        "{file}: {what}; restore it from a backup, or set journal.check_at_start = \"tail\" to go on: \
+         all else is served then, and reads of what is damaged fail"
+    )]
+    Damaged {
+        /// The first file that is, oldest first.
+        file: String,
+        /// What is wrong, with the position.
+        what: String,
+    },
+    /// The directory does not read as a journal.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The journal does not say what there must be.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Reads all journal files and all side files to their ends; of the runs, which can be made again from
+/// these, none. Takes time that grows with what is kept; a directory without a journal is whole.
+///
+/// # Errors
+/// [`CheckError`]. Nothing was changed.
+pub fn check(disk: &Arc<dyn Disk>) -> Result<(), CheckError> {
+    let scan = match Scan::open(Arc::clone(disk)) {
+        Ok(scan) => scan,
+        Err(ScanError::NoJournal) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    // Where the journal's end is damaged, that is what will be reported.
+    let ends = sealed_ends(disk).unwrap_or_default();
+    let damaged = |file, what| CheckError::Damaged { file, what };
+    for report in journal::verify(disk, &ends)? {
+        if let Some(damage) = report.damage {
+            return Err(damaged(report.name, damage.to_string()));
+        }
+    }
+    let (snapshot, at) = scan.newest_snapshot();
+    let state = State::restore(snapshot, at, NO_TABLES).map_err(OpenError::from)?;
+    let Manifest { files, sides, .. } = manifest_at_end(&scan, &state, at)?.manifest;
+    check_files(&scan, &files)?;
+    for side in sides.values() {
+        if let Some(damage) = side_damage(&**disk, &scan, side) {
+            return Err(damaged(side.name(), damage.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn side_damage(disk: &dyn Disk, scan: &Scan, info: &SideFile) -> Option<SideError> {
+    SideReader::open(disk, scan.id(), info).and_then(|side| side.verify()).err()
+}
+
 const NO_TABLES: TableLimits = TableLimits { keys_max: 1, heads_recent: 1 };
 
 /// Where the journal's files end, by their starts, as the manifest says: what
@@ -91,8 +148,7 @@ pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
         RunReport { info: KeptFile::Keys(*info), damage }
     });
     let sides = sides.values().map(|info| {
-        let side = SideReader::open(&**disk, scan.id(), info);
-        let damage = side.and_then(|side| side.verify()).err().map(KeptDamage::from);
+        let damage = side_damage(&**disk, &scan, info).map(KeptDamage::from);
         RunReport { info: KeptFile::Side(*info), damage }
     });
     Ok(runs.chain(merged).chain(sides).collect())

@@ -11,6 +11,7 @@ mod recent;
 mod side;
 mod status;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use takt_protocol::words::{JournalId, NodeName, TopicName};
@@ -48,6 +49,8 @@ struct Shared {
     reader: Reader,
     directory: RwLock<Directory>,
     recent: RwLock<Recent>,
+    /// Reads that met damage.
+    damaged: AtomicU64,
     /// Once it has all that is sealed.
     index: RwLock<Option<Arc<Index>>>,
 }
@@ -65,7 +68,10 @@ pub enum ReadError {
     #[error("there is no such partition, batch or record")]
     NotFound,
     /// What is on disk does not verify; it is not served.
-    #[error("what is stored is damaged: {0}")]
+    #[error(
+        "what is stored is damaged and is not served: {0}; stop the node and restore that file from a \
+         backup, or read on behind it; `takt verify` lists all damage"
+    )]
     Corrupt(String),
     /// The disk failed.
     #[error("reading failed: {0}")]
@@ -117,6 +123,7 @@ impl View {
             reader,
             directory: RwLock::new(directory),
             recent: RwLock::default(),
+            damaged: AtomicU64::new(0),
             index: RwLock::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -175,6 +182,11 @@ impl View {
     /// All cursors, by name.
     pub fn cursors(&self) -> Vec<CursorView> {
         self.directory().cursors().collect()
+    }
+
+    /// Reads since the start that met damage, the same as often as it was met.
+    pub fn damaged_reads(&self) -> u64 {
+        self.shared.damaged.load(Ordering::Relaxed)
     }
 
     /// What an operator wants to know.

@@ -1,6 +1,7 @@
 //! Reading batches, chains and orders.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use takt_protocol::batch::StoredBatch;
@@ -207,6 +208,14 @@ impl View {
         match read() {
             Err(ReadError::Gone | ReadError::Corrupt(_)) if start(self) != before => {
                 Err(ReadError::Trimmed { start: start(self).unwrap_or_default() })
+            }
+            Err(ReadError::Corrupt(what)) => {
+                let before = self.shared.damaged.fetch_add(1, Ordering::Relaxed);
+                // Whoever asks for it again and again fills no log.
+                if (before + 1).is_power_of_two() {
+                    tracing::error!(%what, reads = before + 1, "a read met damage, which is not served");
+                }
+                Err(ReadError::Corrupt(what))
             }
             other => other,
         }
