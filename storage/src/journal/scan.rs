@@ -28,6 +28,8 @@ pub struct Scan {
     pub(crate) snapshot: Vec<u8>,
     pub(crate) tail: Tail,
     pub(crate) others: Others,
+    /// By start, the end: files that are gone and not needed.
+    holes: BTreeMap<Position, Position>,
 }
 
 /// A journal file that counts.
@@ -201,7 +203,7 @@ impl Scan {
             .snapshot(rest)
             .map_err(|source| ScanError::Preamble { file: last.file.name(), source })?;
         let tail = read_tail(&last.preamble, &last.file).map_err(in_last)?;
-        let mut scan = Self { disk, files, snapshot, tail, others };
+        let mut scan = Self { disk, files, snapshot, tail, others, holes: BTreeMap::new() };
         scan.find_ends()?;
         Ok(scan)
     }
@@ -218,6 +220,12 @@ impl Scan {
                 file.end = *end;
             }
         }
+    }
+
+    /// Takes note of ranges, by their starts, whose files are gone and held nothing that a replay
+    /// needs: it goes on behind them.
+    pub fn know_holes(&mut self, holes: BTreeMap<Position, Position>) {
+        self.holes = holes;
     }
 
     /// Which journal.
@@ -282,6 +290,9 @@ impl Scan {
             })?;
             let next = self.files.get(index + 1);
             if let Some(next) = next.filter(|next| from < next.preamble.start) {
+                if self.holes.get(&file.end) == Some(&next.preamble.start) {
+                    continue;
+                }
                 if !file.linked {
                     let (from, to) = (file.end, next.preamble.start);
                     return Err(ReplayError::Missing { from, to });

@@ -27,8 +27,9 @@ pub enum OpenError {
     /// An entry does not follow the ones before it.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// A run cannot be read, and its journal file is dropped: it cannot be made again.
-    #[error("{0}; its journal file is gone, so restore the run from a backup")]
+    /// A run cannot be read, and a journal file from its start on that is dropped had keys: it cannot
+    /// be made again.
+    #[error("{0}; a journal file with its keys is gone, so restore the run from a backup")]
     Run(#[source] RunError),
     /// A journal file that the manifest names is not there.
     #[error(

@@ -98,6 +98,8 @@ pub(super) struct Loaded {
     /// The runs that were opened hold all below it.
     pub(super) upto: Position,
     pub(super) rebuilt: usize,
+    /// What replay from there need not find: see [`holes`].
+    pub(super) holes: BTreeMap<Position, Position>,
 }
 
 /// Opens the runs, oldest first, up to the first that is damaged: what it covers, and all behind, is
@@ -109,7 +111,8 @@ pub(super) fn open_runs(
     manifest: &Manifest,
 ) -> Result<Loaded, OpenError> {
     let Manifest { files, merged, runs_upto, .. } = manifest;
-    let mut loaded = Loaded { readers: Vec::new(), upto: *runs_upto, rebuilt: 0 };
+    let upto = *runs_upto;
+    let mut loaded = Loaded { readers: Vec::new(), upto, rebuilt: 0, holes: BTreeMap::new() };
     let mut damage = None;
     for (file, info) in kept_runs(files) {
         match RunReader::open(disk, scan.id(), info) {
@@ -135,7 +138,7 @@ pub(super) fn open_runs(
         let run = run.and_then(|run| KeyRun::count_orders(Arc::new(run), state.tables.runs()));
         match run {
             Ok(run) => state.tables.add(run),
-            Err(error) if can_be_made_again(files, info, *runs_upto) => {
+            Err(error) if holes(manifest, info.start).is_some() => {
                 damage = Some((info.start, error));
             }
             Err(error) => return Err(OpenError::Run(error)),
@@ -143,10 +146,8 @@ pub(super) fn open_runs(
     }
     let Some((from, error)) = damage else { return Ok(loaded) };
     tracing::warn!(%from, %error, "runs are made again from their files");
-    if let Some(lost) = files.values().find(|file| file.start >= from && file.is_dropped()) {
-        tracing::error!(start = %lost.start, "a dropped file lies behind it");
-        return Err(OpenError::Run(error));
-    }
+    let Some(holes) = holes(manifest, from) else { return Err(OpenError::Run(error)) };
+    loaded.holes = holes;
     loaded.rebuilt = files.range(from..).filter(|(_, file)| file.run.is_some()).count();
     loaded.readers.retain(|reader| reader.info().start < from);
     loaded.upto = from;
@@ -159,17 +160,29 @@ fn kept_runs(files: &SealedFiles) -> impl Iterator<Item = (&SealedFile, &RunInfo
     kept.filter_map(|file| Some((file, file.run.as_ref()?)))
 }
 
-/// Whether what a run covers can be replayed, which goes on to the end of all runs: no file from
-/// there on was dropped, not even one without a run, which leaves the manifest and a hole.
-pub(super) fn can_be_made_again(files: &SealedFiles, run: &RunInfo, runs_upto: Position) -> bool {
-    let mut upto = run.start;
-    for file in files.range(run.start..).map(|(_, file)| file) {
-        if file.start != upto || file.is_dropped() {
-            return false;
-        }
-        upto = file.end;
+/// Where replay from `from` on finds no file and needs none, up to the end of all runs: the starts and
+/// ends. `None` where a file is gone that it needs.
+///
+/// A file that was dropped stays in the manifest as long as its run is the only one with its keys. What
+/// has left it had nothing for a run, such as one of cursors alone, which may go before older ones; or
+/// its keys are in a merged run. That one helps if it begins before `from`, where replay does not make it
+/// again.
+pub(super) fn holes(manifest: &Manifest, from: Position) -> Option<BTreeMap<Position, Position>> {
+    let Manifest { files, merged, runs_upto, .. } = manifest;
+    let merged_upto = merged.values().next_back().map_or(Position::ZERO, |run| run.end);
+    let is_needless = |start: Position, end: Position| {
+        let covers = |run: &RunInfo| run.start <= start && end <= run.end;
+        start >= merged_upto || merged.values().any(|run| run.start < from && covers(run))
+    };
+    let behind = || files.range(from..).map(|(_, file)| file);
+    if behind().any(SealedFile::is_dropped) {
+        return None;
     }
-    upto == runs_upto
+    let starts = behind().map(|file| file.start).chain([*runs_upto]);
+    let ends = std::iter::once(from).chain(behind().map(|file| file.end));
+    let holes: BTreeMap<Position, Position> =
+        ends.zip(starts).filter(|(end, start)| end != start).collect();
+    holes.iter().all(|(start, end)| is_needless(*start, *end)).then_some(holes)
 }
 
 /// Runs of replayed files that the manifest names: they are there, or are made again. Those behind

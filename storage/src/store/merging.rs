@@ -6,7 +6,7 @@ use takt_protocol::words::Timestamp;
 
 use super::files::{RETRY_MAX_US, RETRY_US, is_due};
 use super::job::{MergeTask, Work};
-use super::manifest::can_be_made_again;
+use super::manifest::holes;
 use super::{Store, StoreError};
 use crate::entry::Entry;
 use crate::journal::Position;
@@ -134,8 +134,7 @@ impl<T> Store<T> {
         let (RunError::Corrupt { name, .. } | RunError::Missing { name }) = &error else { return };
         let runs = self.state.tables.runs();
         let Some(run) = runs.iter().find(|run| run.name() == *name) else { return };
-        let manifest = &self.state.control.manifest;
-        if !can_be_made_again(&manifest.files, run.info(), manifest.runs_upto) {
+        if holes(&self.state.control.manifest, run.info().start).is_none() {
             tracing::error!(%error, "keys cannot be looked up; a journal file that would tell them is dropped");
             return;
         }

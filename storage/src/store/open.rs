@@ -94,7 +94,9 @@ impl<T> Store<T> {
         let AtEnd { manifest, all: ends } = manifest_at_end(&scan, &state, at)?;
         check_files(&scan, &manifest.files)?;
         scan.know_ends(ends.values().map(|file| (file.start, file.end)));
-        let Loaded { readers, upto, rebuilt } = open_runs(&*disk, &scan, &mut state, &manifest)?;
+        let Loaded { readers, upto, rebuilt, holes } =
+            open_runs(&*disk, &scan, &mut state, &manifest)?;
+        scan.know_holes(holes);
         let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));
 
         let catalog = Catalog::new(upto);

@@ -127,6 +127,51 @@ fn damaged_runs_are_made_again() {
     }
 }
 
+/// A file of cursors alone goes before older ones, and leaves a hole in the journal that is no loss.
+#[test]
+fn damaged_runs_are_made_again_before_a_dropped_file_of_cursors() {
+    for damaged in 0..3 {
+        let mut world = World::with_topic("plant");
+        let mut published = Published::default();
+        published.fill(&mut world, 2);
+        let tick = |world: &mut World| {
+            let now = world.now();
+            world.store.tick(now);
+            world.drain();
+        };
+        // Each commit takes a block, so three files begin of which the middle one has only these.
+        let begun = world.store.journal.files().last().unwrap().start;
+        let mut at = 0;
+        while !world.store.journal.files().iter().rev().skip(2).any(|file| file.start > begun) {
+            at += 1;
+            cursor(&mut world, at % published.visible, false);
+            assert!(at < 200, "files fill up");
+        }
+        published.batch(&mut world);
+        published.fill(&mut world, 1);
+        world.settle();
+        tick(&mut world);
+        world.settle();
+        let files = world.store.journal.files();
+        let holes = files.windows(2).filter(|pair| pair[0].end != pair[1].start).count();
+        assert!(holes > 0, "{files:?}");
+
+        let files = &world.store.state.control.manifest.files;
+        let runs: Vec<RunInfo> = files.values().filter_map(|file| file.run).collect();
+        world.disk.flip_bit(&runs[damaged].name(), 8 * 100);
+        let digest = world.store.state_digest();
+        world.restart();
+        assert_eq!(world.report.runs_rebuilt, runs.len() - damaged);
+        assert_eq!(world.store.state_digest(), digest);
+        published.check(&world);
+        world.settle();
+        world.restart();
+        assert_eq!(world.report.runs_rebuilt, 0);
+        published.check(&world);
+        published.repeat(&mut world);
+    }
+}
+
 #[test]
 fn retention_drops_the_oldest_files_that_nobody_needs() {
     let disk = SimDisk::new();
