@@ -111,6 +111,21 @@ fn walk(
     Ok(rot.map(|rot| FileDamage::Commit(rot.position)))
 }
 
+fn walk_alone(file: &ScannedFile, report: &mut FileReport) -> io::Result<Option<FileDamage>> {
+    let mut walk = Walk::new(&file.file);
+    let (mut position, mut chain) = (file.preamble.start, file.preamble.chain);
+    while let Ok(commit) = walk.commit(position)? {
+        if commit.chain() != chain {
+            break;
+        }
+        position = commit.end();
+        chain = commit.header.chain_after();
+        report.commits += 1;
+        report.bytes = position.since(file.preamble.start);
+    }
+    snapshot_damage(&file.preamble, file)
+}
+
 fn chain_at_end(file: &ScannedFile) -> io::Result<Chain> {
     let mut walk = Walk::new(&file.file);
     let (mut position, mut chain) = (file.preamble.start, file.preamble.chain);
@@ -127,20 +142,23 @@ fn snapshot_damage(preamble: &Preamble, file: &ScannedFile) -> io::Result<Option
     Ok(preamble.snapshot(rest).err().map(FileDamage::Preamble))
 }
 
-/// Where the files cannot be put in order, each first block is checked alone.
+/// Where the files cannot be put in order, each is checked alone: its first block, its snapshot, and
+/// how many good commits follow. Where it should end nobody knows.
 fn preambles(disk: &dyn Disk) -> Result<Vec<FileReport>, ScanError> {
     let io = |source| ScanError::Io { file: "list".to_owned(), source };
     let mut reports = Vec::new();
     for (name, len_bytes) in disk.list().map_err(io)? {
         let Some(named) = names::parse_journal(&name) else { continue };
-        let damage = match super::scan::open_file(disk, &name, named, len_bytes) {
-            Ok(file) => snapshot_damage(&file.preamble, &file)
-                .unwrap_or_else(|error| Some(FileDamage::Io(error))),
+        let mut report = FileReport { name, commits: 0, bytes: 0, damage: None };
+        report.damage = match super::scan::open_file(disk, &report.name, named, len_bytes) {
+            Ok(file) => {
+                walk_alone(&file, &mut report).unwrap_or_else(|error| Some(FileDamage::Io(error)))
+            }
             Err(ScanError::Preamble { source, .. }) => Some(FileDamage::Preamble(source)),
             Err(ScanError::Io { source, .. }) => Some(FileDamage::Io(source)),
             Err(error) => return Err(error),
         };
-        reports.push(FileReport { name, commits: 0, bytes: 0, damage });
+        reports.push(report);
     }
     Ok(reports)
 }

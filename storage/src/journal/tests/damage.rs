@@ -226,3 +226,17 @@ fn a_payload_cannot_imitate_a_commit() {
     let started = start(&disk, 2).unwrap();
     assert!(started.entries.is_empty());
 }
+
+#[test]
+fn beside_a_damaged_first_block_the_other_files_are_read() {
+    let (disk, _, files) = world();
+    let reports = || verify(&arc(&disk), &BTreeMap::new()).unwrap();
+    let whole = reports();
+    assert!(whole.iter().all(|report| report.damage.is_none() && report.commits > 0));
+    disk.flip_bit(&files[0].name, 800);
+    let found = reports();
+    assert_eq!((found[0].commits, found[0].damage.is_some()), (0, true));
+    // Marks at the end count here: nothing says that they are behind it.
+    assert!(found[1].commits >= whole[1].commits && found[1].bytes >= whole[1].bytes);
+    assert!(found[1].damage.is_none());
+}
