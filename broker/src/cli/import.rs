@@ -81,7 +81,8 @@ pub(super) struct CsvArgs {
     /// What happens at a row that is no event.
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     on_error: OnError,
-    /// List duplicates and conflicts with their lines and the first's position.
+    /// List duplicates and conflicts with their lines and the first's position, up to 100,000 of each,
+    /// as JSON always does.
     #[arg(long)]
     list: bool,
 }

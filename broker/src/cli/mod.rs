@@ -102,7 +102,8 @@ enum Online {
     /// Show events that were set aside: a known key with other content.
     #[command(subcommand, after_help = EXIT_CODES)]
     Conflict(conflict::ConflictCommand),
-    /// Show how a node stands; exit code 3 where its disk is full or a link has diverged.
+    /// Show how a node stands; exit code 3 where its disk is full, a link has diverged, or a read has
+    /// met damage.
     #[command(after_help = EXIT_CODES)]
     Status,
     /// Publish the rows of a file.

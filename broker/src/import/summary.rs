@@ -9,8 +9,8 @@ use super::row::RowError;
 use super::times::AmbiguousTime;
 use crate::cli::output::{Cell, Column, Output, Style, Table, Tone, count, json_line};
 
-/// How many lines of each list are kept; the counts go on.
-pub const LIST_MAX: usize = 1_000;
+/// How many lines of each list are kept, 24 bytes each or a sentence; the counts go on.
+pub const LIST_MAX: usize = 100_000;
 
 /// What became of a file's rows: `rows` is the sum of `stored`, `duplicates`, `conflicts`,
 /// `preconditions_failed` and `errors`.
