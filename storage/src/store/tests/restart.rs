@@ -165,6 +165,11 @@ fn damaged_runs_are_made_again_before_a_dropped_file_of_cursors() {
         assert_eq!(world.store.state_digest(), digest);
         published.check(&world);
         world.settle();
+        // In one read: what is in a run is in memory no more.
+        let slot = world.store.view().partitions(&topic("t"))[0].slot;
+        let read = world.store.view().read(slot, Offset::new(0), 1 << 24).unwrap();
+        let records = read.iter().map(|batch| batch.header().records as u64).sum::<u64>();
+        assert_eq!(records, published.visible);
         world.restart();
         assert_eq!(world.report.runs_rebuilt, 0);
         published.check(&world);
