@@ -101,8 +101,9 @@ mark_after = "{mark_after}"
 retention_size = "{retention_size}"
 retention_age = "{retention_age}"
 # How much is read before the node opens: "tail", what was written since the newest snapshot, or
-# "all", which takes longer the more is kept. Damage in what is read stops the start; damage in other
-# files is never served, but only who reads them meets it. "takt verify" reads all of a stopped node.
+# "all", which takes longer the more is kept. Damage in what is read stops the start. Damage in
+# other files is never served, but only who reads them meets it. "takt verify" reads all of them
+# while the node is stopped.
 check_at_start = "{check_at_start}"
 
 [ledger]

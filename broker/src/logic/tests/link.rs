@@ -161,7 +161,7 @@ fn a_partition_that_cannot_be_read_keeps_no_other_waiting() {
     let held = [(t, BatchNumber::new(0)), (u, BatchNumber::new(3))].into();
     assert_eq!(pair.last_event(), Some(UplinkEvent::Acked(held)));
     let Some(End::Unread(why)) = pair.up.ended() else { panic!("{:?}", pair.up.ended()) };
-    assert_eq!(why, "cannot read batch 0 of t/0: what is stored is damaged: a bit has turned");
+    assert!(why.starts_with("cannot read batch 0 of t/0: ") && why.contains("a bit has turned"));
 }
 
 #[test]
