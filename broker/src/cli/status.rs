@@ -161,3 +161,25 @@ pub(super) async fn run(client: &Client, output: Output) -> Result<Outcome, Fail
     }
     Ok(if status.needs_a_look() { Outcome::Look } else { Outcome::Done })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_that_was_met_is_to_be_looked_at() {
+        for counter in ["damaged_reads", "unreadable", "duplicates"] {
+            let counters = [(counter.to_owned(), 2)].into();
+            let answer = messages::Status { counters, ..messages::Status::default() };
+            let status = Status::new(&answer);
+            let mut shown = Vec::new();
+            status.write(&mut shown, Style::PLAIN).unwrap();
+            let shown = String::from_utf8(shown).unwrap();
+            let is_damage = counter != "duplicates";
+            assert_eq!(
+                (status.needs_a_look(), shown.contains("met 2 times")),
+                (is_damage, is_damage)
+            );
+        }
+    }
+}

@@ -290,11 +290,11 @@ impl Scan {
             })?;
             let next = self.files.get(index + 1);
             if let Some(next) = next.filter(|next| from < next.preamble.start) {
-                if self.holes.get(&file.end) == Some(&next.preamble.start) {
-                    continue;
-                }
                 if !file.linked {
                     let (from, to) = (file.end, next.preamble.start);
+                    if self.holes.get(&from) == Some(&to) {
+                        continue;
+                    }
                     return Err(ReplayError::Missing { from, to });
                 }
                 if chain != next.preamble.chain {

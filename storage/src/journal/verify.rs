@@ -93,37 +93,42 @@ fn walk(
     if let Some(damage) = snapshot_damage(&file.preamble, file)? {
         return Ok(Some(damage));
     }
+    let end = good_commits(file, file.end, report)?;
+    if end < file.end {
+        return Ok(Some(FileDamage::Commit(end)));
+    }
     let rot = scan.tail.rot.as_ref().filter(|rot| rot.file == report.name);
+    Ok(rot.map(|rot| FileDamage::Commit(rot.position)))
+}
+
+fn walk_alone(file: &ScannedFile, report: &mut FileReport) -> io::Result<Option<FileDamage>> {
+    let damage = snapshot_damage(&file.preamble, file)?;
+    if damage.is_none() {
+        good_commits(file, Position::MAX, report)?;
+    }
+    Ok(damage)
+}
+
+/// Reads the commits that belong to a file, up to `upto`; where they end.
+fn good_commits(
+    file: &ScannedFile,
+    upto: Position,
+    report: &mut FileReport,
+) -> io::Result<Position> {
     let mut walk = Walk::new(&file.file);
-    let mut position = file.preamble.start;
-    let mut chain = file.preamble.chain;
-    while position < file.end {
+    let (mut position, mut chain) = (file.preamble.start, file.preamble.chain);
+    while position < upto {
         match walk.commit(position)? {
-            Ok(commit) if commit.chain() == chain && commit.end() <= file.end => {
+            Ok(commit) if commit.chain() == chain && commit.end() <= upto => {
                 position = commit.end();
                 chain = commit.header.chain_after();
                 report.commits += 1;
                 report.bytes = position.since(file.preamble.start);
             }
-            Ok(_) | Err(_) => return Ok(Some(FileDamage::Commit(position))),
+            Ok(_) | Err(_) => break,
         }
     }
-    Ok(rot.map(|rot| FileDamage::Commit(rot.position)))
-}
-
-fn walk_alone(file: &ScannedFile, report: &mut FileReport) -> io::Result<Option<FileDamage>> {
-    let mut walk = Walk::new(&file.file);
-    let (mut position, mut chain) = (file.preamble.start, file.preamble.chain);
-    while let Ok(commit) = walk.commit(position)? {
-        if commit.chain() != chain {
-            break;
-        }
-        position = commit.end();
-        chain = commit.header.chain_after();
-        report.commits += 1;
-        report.bytes = position.since(file.preamble.start);
-    }
-    snapshot_damage(&file.preamble, file)
+    Ok(position)
 }
 
 fn chain_at_end(file: &ScannedFile) -> io::Result<Chain> {

@@ -96,14 +96,14 @@ impl<T> Store<T> {
         scan.know_ends(ends.values().map(|file| (file.start, file.end)));
         let Loaded { readers, upto, rebuilt, holes } =
             open_runs(&*disk, &scan, &mut state, &manifest)?;
-        scan.know_holes(holes.clone());
+        scan.know_holes(holes);
         let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));
 
         let catalog = Catalog::new(upto);
         for reader in readers {
             catalog.sealed(reader);
         }
-        let mut replay = Replay::new(&scan, &disk, state, catalog, upto, holes);
+        let mut replay = Replay::new(&scan, &disk, state, catalog, upto);
         let mut failed = None;
         let end = scan.replay(from, &mut |commit| {
             #[cfg(takt_planted)]
@@ -269,8 +269,6 @@ struct Replay<'a> {
     catalog: Catalog,
     /// Files to be closed, oldest first; the last ends where the journal goes on.
     files: std::collections::VecDeque<FileInfo>,
-    /// Where no file is between two: see [`super::manifest::holes`].
-    holes: BTreeMap<Position, Position>,
     synced_upto: Position,
     /// The state at `synced_upto`.
     snapshot: Option<Vec<u8>>,
@@ -284,7 +282,6 @@ impl<'a> Replay<'a> {
         state: State,
         catalog: Catalog,
         upto: Position,
-        holes: BTreeMap<Position, Position>,
     ) -> Self {
         let synced_upto = scan.synced_upto();
         let files = scan.files().into_iter().filter_map(|mut file| {
@@ -297,7 +294,6 @@ impl<'a> Replay<'a> {
             hasher: KeyHasher::new(state.control.secret),
             keys: KeyHashes::default(),
             files: files.collect(),
-            holes,
             state,
             catalog,
             synced_upto,
@@ -369,7 +365,8 @@ impl<'a> Replay<'a> {
                 self.state.edge(crate::runs::Slot::new(slot), file.end).unwrap_or_default()
             });
             let ends = ends.collect();
-            let next = self.holes.get(&file.end).copied().unwrap_or(file.end);
+            // Not where this one ends: there may be a hole between them.
+            let next = self.files.front().map_or(self.synced_upto, |next| next.start);
             let work = RunWork {
                 disk: Arc::clone(self.disk),
                 journal: self.journal,

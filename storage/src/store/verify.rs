@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::OpenError;
-use super::manifest::{AtEnd, check_files, manifest_at_end, open_whole};
+use super::manifest::{AtEnd, SealedFiles, check_files, manifest_at_end, open_whole};
 use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::journal::{self, Position, Scan, ScanError};
@@ -57,7 +57,7 @@ pub struct RunReport {
 /// Why a look through the journal did not find it whole.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// A file is damaged.
+    /// A file is damaged that no other start would read.
     #[error(
         "{file}: {what}; restore it from a backup, or set journal.check_at_start = \"tail\" to go on: \
          all else is served then, and reads of what is damaged fail"
@@ -68,10 +68,7 @@ pub enum CheckError {
         /// What is wrong, with the position.
         what: String,
     },
-    /// The directory does not read as a journal.
-    #[error(transparent)]
-    Scan(#[from] ScanError),
-    /// The journal does not say what there must be.
+    /// Damage that stops every start.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
@@ -82,26 +79,20 @@ pub enum CheckError {
 /// # Errors
 /// [`CheckError`]. Nothing was changed.
 pub fn check(disk: &Arc<dyn Disk>) -> Result<(), CheckError> {
-    let scan = match Scan::open(Arc::clone(disk)) {
-        Ok(scan) => scan,
-        Err(ScanError::NoJournal) => return Ok(()),
-        Err(error) => return Err(error.into()),
+    let (scan, AtEnd { manifest, all }) = match at_end(disk) {
+        Err(OpenError::Scan(ScanError::NoJournal)) => return Ok(()),
+        read => read?,
     };
-    // Where the journal's end is damaged, that is what will be reported.
-    let ends = sealed_ends(disk).unwrap_or_default();
-    let damaged = |file, what| CheckError::Damaged { file, what };
-    for report in journal::verify(disk, &ends)? {
+    check_files(&scan, &manifest.files)?;
+    let damaged = |file, what| Err(CheckError::Damaged { file, what });
+    for report in journal::verify(disk, &ends_of(&all)).map_err(OpenError::from)? {
         if let Some(damage) = report.damage {
-            return Err(damaged(report.name, damage.to_string()));
+            return damaged(report.name, damage.to_string());
         }
     }
-    let (snapshot, at) = scan.newest_snapshot();
-    let state = State::restore(snapshot, at, NO_TABLES).map_err(OpenError::from)?;
-    let Manifest { files, sides, .. } = manifest_at_end(&scan, &state, at)?.manifest;
-    check_files(&scan, &files)?;
-    for side in sides.values() {
+    for side in manifest.sides.values() {
         if let Some(damage) = side_damage(&**disk, &scan, side) {
-            return Err(damaged(side.name(), damage.to_string()));
+            return damaged(side.name(), damage.to_string());
         }
     }
     Ok(())
@@ -113,17 +104,26 @@ fn side_damage(disk: &dyn Disk, scan: &Scan, info: &SideFile) -> Option<SideErro
 
 const NO_TABLES: TableLimits = TableLimits { keys_max: 1, heads_recent: 1 };
 
+/// What the journal's end says that there must be.
+fn at_end(disk: &Arc<dyn Disk>) -> Result<(Scan, AtEnd), OpenError> {
+    let scan = Scan::open(Arc::clone(disk))?;
+    let (snapshot, at) = scan.newest_snapshot();
+    let state = State::restore(snapshot, at, NO_TABLES)?;
+    let found = manifest_at_end(&scan, &state, at)?;
+    Ok((scan, found))
+}
+
+fn ends_of(all: &SealedFiles) -> BTreeMap<Position, Position> {
+    all.values().map(|file| (file.start, file.end)).collect()
+}
+
 /// Where the journal's files end, by their starts, as the manifest says: what
 /// [`crate::journal::verify`] needs where the file behind one was dropped.
 ///
 /// # Errors
 /// [`OpenError`] where the journal's end cannot be read.
 pub fn sealed_ends(disk: &Arc<dyn Disk>) -> Result<BTreeMap<Position, Position>, OpenError> {
-    let scan = Scan::open(Arc::clone(disk))?;
-    let (snapshot, at) = scan.newest_snapshot();
-    let state = State::restore(snapshot, at, NO_TABLES)?;
-    let AtEnd { all, .. } = manifest_at_end(&scan, &state, at)?;
-    Ok(all.values().map(|file| (file.start, file.end)).collect())
+    Ok(ends_of(&at_end(disk)?.1.all))
 }
 
 /// Reads every run and every side file that the manifest names, oldest first, and reports on each.
@@ -133,10 +133,8 @@ pub fn sealed_ends(disk: &Arc<dyn Disk>) -> Result<BTreeMap<Position, Position>,
 /// [`OpenError`] where the journal cannot say which runs and files there must be, or one of its
 /// files is missing.
 pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
-    let scan = Scan::open(Arc::clone(disk))?;
-    let (snapshot, at) = scan.newest_snapshot();
-    let state = State::restore(snapshot, at, NO_TABLES)?;
-    let Manifest { files, merged, sides, .. } = manifest_at_end(&scan, &state, at)?.manifest;
+    let (scan, AtEnd { manifest, .. }) = at_end(disk)?;
+    let Manifest { files, merged, sides, .. } = manifest;
     check_files(&scan, &files)?;
     let runs = files.values().filter_map(|file| file.run).map(|info| {
         let run = open_whole(&**disk, scan.id(), &info);

@@ -118,7 +118,7 @@ impl View {
         };
         let sides: Vec<_> = self.directory().sides.values().map(Arc::clone).collect();
         for side in sides {
-            if let Some(batch) = side.batch(slot, number)? {
+            if let Some(batch) = self.noted(side.batch(slot, number))? {
                 return Ok(batch);
             }
         }

@@ -69,8 +69,8 @@ pub enum ReadError {
     NotFound,
     /// What is on disk does not verify; it is not served.
     #[error(
-        "what is stored is damaged and is not served: {0}; stop the node and restore that file from a \
-         backup, or read on behind it; `takt verify` lists all damage"
+        "what is stored is damaged and is not served: {0}; stop the node, let `takt verify` list the \
+         damaged files and restore them from a backup, or read on behind it"
     )]
     Corrupt(String),
     /// The disk failed.

@@ -73,20 +73,22 @@ impl View {
         slot: Slot,
         batch: BatchNumber,
     ) -> Result<Option<PartitionChain>, ReadError> {
-        let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
-        if batch == partition.end_batch {
-            return Ok(Some(partition.chain));
-        }
-        if batch == partition.start_batch {
-            return Ok(Some(partition.start_chain));
-        }
-        if batch < partition.start_batch || batch > partition.end_batch {
-            return Ok(None);
-        }
-        let before = BatchNumber::new(batch.get() - 1);
-        let extent = self.catalog().find_batch(slot, before)?;
-        let extent = extent.ok_or_else(|| missing(slot, &format!("batch {before}")))?;
-        Ok(Some(self.batch(&extent)?.header().chain))
+        self.trimmed_if_gone(slot, || {
+            let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
+            if batch == partition.end_batch {
+                return Ok(Some(partition.chain));
+            }
+            if batch == partition.start_batch {
+                return Ok(Some(partition.start_chain));
+            }
+            if batch < partition.start_batch || batch > partition.end_batch {
+                return Ok(None);
+            }
+            let before = BatchNumber::new(batch.get() - 1);
+            let extent = self.catalog().find_batch(slot, before)?;
+            let extent = extent.ok_or_else(|| missing(slot, &format!("batch {before}")))?;
+            Ok(Some(self.batch(&extent)?.header().chain))
+        })
     }
 
     /// The offset of the first record that was appended at `time` or later; the durable end where
@@ -98,7 +100,7 @@ impl View {
         let partition = self.partition(slot).ok_or(ReadError::NotFound)?;
         let found = match self.indexed_time(slot, time)? {
             Some(extent) => Some(extent),
-            None => self.catalog().find_time(slot, time)?,
+            None => self.noted(self.catalog().find_time(slot, time))?,
         };
         Ok(found.map_or(partition.end, |extent| extent.base_offset.max(partition.start)))
     }
@@ -110,7 +112,8 @@ impl View {
         let file = file.filter(|(_, held)| held.first_time < time && time <= held.last_time);
         let Some((start, held)) = file else { return Ok(None) };
         let run = self.catalog().run(start).filter(|run| run.slot(slot) == Some(&held));
-        Ok(run.map(|run| run.extent_by_time(slot, time)).transpose()?.flatten())
+        let found = run.map(|run| run.extent_by_time(slot, time)).transpose();
+        Ok(self.noted(found)?.flatten())
     }
 
     /// Where the events of an order key are, of all origins: by origin, then offset; behind
@@ -142,7 +145,8 @@ impl View {
                 Some((done, offset)) if slot == done => Some(offset),
                 Some(_) | None => None,
             };
-            let found = self.catalog().order(hash, slot, behind, max - places.len())?;
+            let found = self.catalog().order(hash, slot, behind, max - places.len());
+            let found = self.noted(found)?;
             places.extend(found.into_iter().map(|offset| (slot, offset)));
             if places.len() >= max {
                 break;
@@ -209,16 +213,24 @@ impl View {
             Err(ReadError::Gone | ReadError::Corrupt(_)) if start(self) != before => {
                 Err(ReadError::Trimmed { start: start(self).unwrap_or_default() })
             }
-            Err(ReadError::Corrupt(what)) => {
-                let before = self.shared.damaged.fetch_add(1, Ordering::Relaxed);
-                // Whoever asks for it again and again fills no log.
-                if (before + 1).is_power_of_two() {
-                    tracing::error!(%what, reads = before + 1, "a read met damage, which is not served");
-                }
-                Err(ReadError::Corrupt(what))
-            }
-            other => other,
+            other => self.noted(other),
         }
+    }
+
+    /// Counts and tells damage that a read has met.
+    pub(super) fn noted<R, E: Into<ReadError>>(&self, read: Result<R, E>) -> Result<R, ReadError> {
+        let error = match read {
+            Ok(read) => return Ok(read),
+            Err(error) => error.into(),
+        };
+        if let ReadError::Corrupt(what) = &error {
+            let reads = self.shared.damaged.fetch_add(1, Ordering::Relaxed) + 1;
+            // Whoever asks for it again and again fills no log.
+            if reads.is_power_of_two() {
+                tracing::error!(what, reads, "a read met damage, which is not served");
+            }
+        }
+        Err(error)
     }
 }
 

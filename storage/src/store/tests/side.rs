@@ -271,3 +271,24 @@ fn a_power_cut_keeps_the_file_or_the_side_file() {
     }
     assert!(kept > 5 && dropped > 5, "{kept} cuts before, {dropped} behind");
 }
+
+#[test]
+fn a_check_reads_side_files() {
+    let mut world = limited();
+    let sent = fill(&mut world, &mut 1, 5);
+    retain(&mut world);
+    let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
+    crate::store::check(&disk).unwrap();
+    let side = side_names(&world).remove(0);
+    let last = world.disk.content(&side).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    world.disk.flip_bit(&side, 8 * last as u64);
+    let Err(CheckError::Damaged { file, .. }) = crate::store::check(&disk) else {
+        panic!("it is damaged")
+    };
+    assert_eq!(file, side);
+    // Who reads it meets the damage, and that is counted.
+    let contents = sent.keys().map(|address| content(&world, *address));
+    let met = contents.filter(|read| matches!(read, Err(ReadError::Corrupt(_)))).count();
+    assert!(met > 0);
+    assert_eq!(world.store.view().damaged_reads(), met as u64);
+}
