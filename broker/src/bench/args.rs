@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use takt_client::Compression;
 
+use super::BenchError;
+use super::machine::Limits;
 use super::plan::{Pace, Plan};
 
 /// Producers, where nothing else is asked for.
@@ -36,6 +39,49 @@ pub(super) enum Switch {
     Off,
 }
 
+/// What events carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DataKind {
+    /// Bytes that do not compress, --size of them.
+    Random,
+    /// Reports of a generated production log, as JSON.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompressionKind {
+    None,
+    Lz4,
+    Zstd,
+}
+
+impl DataKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl CompressionKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    pub const fn of(self) -> Compression {
+        match self {
+            Self::None => Compression::None,
+            Self::Lz4 => Compression::Lz4,
+            Self::Zstd => Compression::Zstd,
+        }
+    }
+}
+
 /// What all measurements take: the node, its events, and the form of the answer.
 #[derive(Debug, Clone, Args)]
 pub(super) struct CommonArgs {
@@ -60,9 +106,22 @@ pub(super) struct CommonArgs {
     /// Where the node keeps its data; a temporary directory if none is given.
     #[arg(long)]
     pub dir: Option<PathBuf>,
+    /// First measure what the machine can do (as `takt bench machine`), and print it beside.
+    #[arg(long)]
+    pub limits: bool,
     /// One JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+impl CommonArgs {
+    /// What the machine can do, where that is asked for.
+    pub async fn measure_limits(&self) -> Result<Option<Limits>, BenchError> {
+        if !self.limits {
+            return Ok(None);
+        }
+        Limits::measure(self.dir.as_deref()).await.map(Some)
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -95,6 +154,21 @@ pub(super) struct PublishArgs {
     /// Whether the topic judges dedup keys.
     #[arg(long, value_enum, default_value = "on")]
     pub dedup: Switch,
+    /// One event in a call, as soon as there is room for it: the client makes the batches.
+    #[arg(long, conflicts_with = "rate")]
+    pub each: bool,
+    /// Topics, shared out among the producers: each call of one goes to the next of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub topics: u16,
+    /// Partitions of each topic.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub partitions: u16,
+    /// What events carry.
+    #[arg(long, value_enum, default_value = "random")]
+    pub data: DataKind,
+    /// How producers compress the data of a batch.
+    #[arg(long, value_enum, default_value = "none")]
+    pub compression: CompressionKind,
 }
 
 impl PublishArgs {
@@ -106,7 +180,16 @@ impl PublishArgs {
             (None, Some(seconds)) => Pace::ClosedFor(Duration::from_secs(seconds)),
             (None, None) => Pace::Closed { records: self.common.records },
         };
-        Plan { pace, producers: self.producers, window: self.window, events: &self.common }
+        Plan {
+            pace,
+            each: self.each,
+            producers: self.producers,
+            topics: self.topics,
+            window: self.window,
+            events: &self.common,
+            data: self.data,
+            compression: self.compression.of(),
+        }
     }
 }
 
@@ -122,7 +205,15 @@ pub(super) struct ConsumeArgs {
 impl ConsumeArgs {
     /// How the topic is filled before: as `takt bench publish` would by default.
     pub const fn fill(&self) -> Plan<'_> {
-        let pace = Pace::Closed { records: self.common.records };
-        Plan { pace, producers: PRODUCERS, window: WINDOW, events: &self.common }
+        Plan {
+            pace: Pace::Closed { records: self.common.records },
+            each: false,
+            producers: PRODUCERS,
+            topics: 1,
+            window: WINDOW,
+            events: &self.common,
+            data: DataKind::Random,
+            compression: Compression::None,
+        }
     }
 }

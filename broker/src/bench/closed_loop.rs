@@ -4,16 +4,17 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use takt_client::{BatchReceiptFuture, Producer, PublishError, Receipt};
+use takt_client::{BatchReceiptFuture, PublishError, Receipt};
 
 use super::BenchError;
 use super::supply::Supply;
 use super::tally::Tally;
+use super::turns::Turns;
 
 /// One producer that keeps its window full.
 #[derive(Debug)]
 pub(super) struct ClosedLoop {
-    pub producer: Producer,
+    pub producers: Turns,
     pub supply: Supply,
     /// How many calls may be in flight.
     pub window: usize,
@@ -25,7 +26,7 @@ impl ClosedLoop {
     /// Publishes from `start` on, which is now. The time of a call to its receipts counts from the
     /// call.
     pub async fn run(self, start: Instant, mut tally: Tally) -> Result<Tally, BenchError> {
-        let Self { producer, mut supply, window, time } = self;
+        let Self { mut producers, mut supply, window, time } = self;
         let mut in_flight = InFlight::new();
         loop {
             let in_time = time.is_none_or(|time| start.elapsed() < time);
@@ -37,7 +38,7 @@ impl ClosedLoop {
                 }
                 Some(events) = supply.next(), if in_time && in_flight.len() < window => {
                     let called = Instant::now();
-                    in_flight.push_back((called, producer.send_batch(events).await?));
+                    in_flight.push_back((called, producers.next().send_batch(events).await?));
                 }
                 else => break,
             }

@@ -15,13 +15,15 @@ use super::progress::Progress;
 use super::reading::{Reading, read};
 use super::report::{ConsumeReport, Report, per};
 use super::target::Target;
-use super::topic::Topic;
+use super::topic::Topics;
 use super::{BenchError, target};
 
 pub(super) async fn run(args: &ConsumeArgs) -> Result<(), BenchError> {
     args.fill().check()?;
+    let limits = args.common.measure_limits().await?;
     let target = Target::start(&args.common, args.common.records).await?;
     let measured = measure(args, &target).await;
+    let measured = measured.map(|report| ConsumeReport { limits, ..report });
     target::finish(target, measured).await?.print(args.common.json)
 }
 
@@ -30,7 +32,7 @@ async fn measure(args: &ConsumeArgs, target: &Target) -> Result<ConsumeReport, B
     let topic = fill(args, target).await?;
     let meter = Meter::start(target).await?;
     let start = Instant::now();
-    let all = read_all(args, target, topic.name()).await?;
+    let all = read_all(args, target, &topic.names()[0]).await?;
     let spent = meter.stop(target).await?;
     let seconds = all.finished.duration_since(start).as_secs_f64();
     Ok(ConsumeReport {
@@ -46,16 +48,17 @@ async fn measure(args: &ConsumeArgs, target: &Target) -> Result<ConsumeReport, B
         bytes_per_s: per(all.data_bytes, seconds),
         client_cpu_s: spent.client_cpu_s,
         broker_cpu_s: spent.broker_cpu_s,
+        limits: None,
     })
 }
 
 /// Publishes what is to be read, to a topic of its own: an earlier measurement's events in the same
 /// directory are none of it.
-async fn fill(args: &ConsumeArgs, target: &Target) -> Result<Topic, BenchError> {
+async fn fill(args: &ConsumeArgs, target: &Target) -> Result<Topics, BenchError> {
     let name = format!("bench-consume-{:016x}", run_number());
-    let topic = Topic::open(&target.client, name, true).await?;
+    let topic = Topics::open(&target.client, vec![name], 1, true).await?;
     let plan = args.fill();
-    let loads = plan.prepare(&target.client, topic.name()).await?;
+    let loads = plan.prepare(&target.client, topic.names(), &plan.data()?).await?;
     let acknowledged = Arc::default();
     let _progress = Progress::start("acknowledged", &acknowledged, plan.pace.records());
     let tally = load::run(loads, Instant::now(), &acknowledged).await?;

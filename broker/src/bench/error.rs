@@ -30,6 +30,17 @@ pub enum BenchError {
         /// The limit, inclusive.
         max: u64,
     },
+    /// One connection has no room for so many producers and topics.
+    #[error(
+        "{sessions} sessions (the larger of --producers and --topics) are more than one connection \
+         over QUIC takes, {max}; use fewer, or --transport embedded"
+    )]
+    TooManySessions {
+        /// What the arguments come to.
+        sessions: u16,
+        /// The limit, inclusive.
+        max: u16,
+    },
     /// The directory of the node cannot be used.
     #[error("cannot use the directory of the measurement: {0}")]
     Directory(io::Error),
@@ -105,6 +116,9 @@ pub enum BenchError {
         /// How long it has waited for more.
         limit: Duration,
     },
+    /// A transfer with nothing behind it failed.
+    #[error("a transfer over QUIC: {0}")]
+    Quic(Box<dyn std::error::Error + Send + Sync>),
     /// Something about this machine could not be read.
     #[error("cannot read processor times: {0}")]
     Cpu(io::Error),
@@ -116,6 +130,6 @@ pub enum BenchError {
 impl BenchError {
     /// Whether it was asked for in a way that makes no sense.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::TooMuchInFlight { .. })
+        matches!(self, Self::TooMuchInFlight { .. } | Self::TooManySessions { .. })
     }
 }

@@ -1,38 +1,93 @@
 //! Events for a measurement: the same for the same seed but for their identity.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use takt_protocol::event::Event;
 use takt_protocol::words::{OrderKey, Timestamp};
 
+use super::BenchError;
+use crate::generator::{SplitMix, generate, to_csv};
+use crate::import::{DedupColumns, Identity, Rows, production_mapping};
+
 /// When the first event occurred: a constant, so that no clock is read. In microseconds.
 const FIRST_TIME: i64 = 1_760_000_000_000_000;
+
+/// Production orders of the log whose reports are data: more reports than any compression looks back.
+const ORDERS: u32 = 1_000;
+
+/// What events carry.
+#[derive(Debug, Clone)]
+pub(super) enum Data {
+    /// So many bytes that do not compress.
+    Random(usize),
+    /// Reports of the generated production log as JSON, one after the other.
+    Reports(Arc<[Bytes]>),
+}
+
+impl Data {
+    /// The reports of a log with this seed.
+    pub fn reports(seed: u64) -> Result<Self, BenchError> {
+        let csv = to_csv(&generate(seed, ORDERS));
+        let mapping =
+            production_mapping("//bench", Identity::DedupColumns(DedupColumns::All), "UTC");
+        let failed = |error: String| BenchError::Task(format!("the generated log: {error}"));
+        let rows =
+            Rows::new(csv.as_slice(), &mapping).map_err(|error| failed(error.to_string()))?;
+        let reports = rows.map(|row| {
+            let row = row.map_err(|error| failed(error.to_string()))?;
+            Ok(row.map_err(|error| failed(error.to_string()))?.event.data)
+        });
+        Ok(Self::Reports(reports.collect::<Result<_, BenchError>>()?))
+    }
+
+    /// Bytes of an event's data, in the mean.
+    pub fn mean_bytes(&self) -> u64 {
+        match self {
+            Self::Random(size) => *size as u64,
+            Self::Reports(reports) => {
+                reports.iter().map(|report| report.len() as u64).sum::<u64>() / reports.len() as u64
+            }
+        }
+    }
+}
 
 /// Makes the events of one producer.
 #[derive(Debug, Clone)]
 pub(super) struct EventMaker {
     source: String,
     orders: u32,
-    size: usize,
+    data: Data,
     random: SplitMix,
     next: u64,
 }
 
 impl EventMaker {
-    /// Events of `size` bytes of data over `orders` order keys, from `source`, which must be new for
-    /// the events to be.
-    pub fn new(source: String, seed: u64, orders: u32, size: usize) -> Self {
-        Self { source, orders, size, random: SplitMix(seed), next: 0 }
+    /// Events over `orders` order keys, from `source`, which must be new for the events to be.
+    pub fn new(source: String, seed: u64, orders: u32, data: Data) -> Self {
+        Self { source, orders, data, random: SplitMix::new(seed), next: 0 }
     }
 
-    /// The next `count` events. Their data lies in one allocation.
+    /// The next `count` events. Random data lies in one allocation.
     pub fn make(&mut self, count: usize) -> Vec<Event> {
-        let mut data = self.data(count * self.size);
-        (0..count).map(|_| self.event(data.split_to(self.size))).collect()
+        match self.data {
+            Data::Random(size) => {
+                let mut data = self.random_bytes(count * size);
+                (0..count).map(|_| self.event(data.split_to(size))).collect()
+            }
+            Data::Reports(_) => (0..count).map(|_| self.one()).collect(),
+        }
     }
 
     /// The next event.
     pub fn one(&mut self) -> Event {
-        let data = self.data(self.size);
+        let data = match &self.data {
+            Data::Random(size) => self.random_bytes(*size),
+            Data::Reports(reports) => {
+                let turn = self.next % reports.len() as u64;
+                reports[usize::try_from(turn).expect("less than there are")].clone()
+            }
+        };
         self.event(data)
     }
 
@@ -51,26 +106,12 @@ impl EventMaker {
         }
     }
 
-    fn data(&mut self, len: usize) -> Bytes {
+    fn random_bytes(&mut self, len: usize) -> Bytes {
         let mut data = BytesMut::with_capacity(len + 8);
         while data.len() < len {
             data.put_u64_le(self.random.next());
         }
         data.truncate(len);
         data.freeze()
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-#[derive(Debug, Clone)]
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }

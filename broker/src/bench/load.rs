@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::BenchError;
 use super::closed_loop::ClosedLoop;
+use super::each_loop::EachLoop;
 use super::open_loop::OpenLoop;
 use super::tally::Tally;
 
@@ -15,6 +16,7 @@ use super::tally::Tally;
 #[derive(Debug)]
 pub(super) enum Load {
     Closed(ClosedLoop),
+    Each(EachLoop),
     Open(OpenLoop),
 }
 
@@ -30,6 +32,7 @@ pub(super) async fn run(
         let tally = Tally::new(start, Arc::clone(acknowledged));
         match load {
             Load::Closed(load) => tasks.spawn(load.run(start, tally)),
+            Load::Each(load) => tasks.spawn(load.run(start, tally)),
             Load::Open(load) => tasks.spawn(load.run(start, tally)),
         };
     }

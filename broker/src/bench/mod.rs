@@ -17,9 +17,11 @@ mod args;
 mod closed_loop;
 mod consume;
 mod cpu;
+mod each_loop;
 mod error;
 mod events;
 mod load;
+mod machine;
 mod meter;
 mod open_loop;
 mod plan;
@@ -32,6 +34,7 @@ mod supply;
 mod tally;
 mod target;
 mod topic;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::output::Output;
 use args::{ConsumeArgs, PublishArgs};
+use machine::MachineArgs;
 
 pub use error::BenchError;
 pub use reading::ReadingError;
@@ -56,6 +60,8 @@ enum Kind {
     /// Publish events and say how fast they were acknowledged: as many as the node takes, or at a
     /// rate.
     Publish(PublishArgs),
+    /// Say what the machine can do with nothing of this program behind it: synced writes, and QUIC.
+    Machine(MachineArgs),
     /// Fill a topic, and then read it from its beginning to its end and say how fast that was.
     ///
     /// Filling it is not measured. What is read was written just before: it comes from the system's
@@ -72,6 +78,10 @@ pub async fn run(args: BenchArgs, output: Output) -> Result<(), BenchError> {
         Kind::Publish(mut args) => {
             args.common.json |= output == Output::Json;
             publish::run(&args).await
+        }
+        Kind::Machine(mut args) => {
+            args.json |= output == Output::Json;
+            machine::run(&args).await
         }
         Kind::Consume(mut args) => {
             args.common.json |= output == Output::Json;

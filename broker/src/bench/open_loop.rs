@@ -7,7 +7,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use takt_client::{Producer, ReceiptFuture, SendError};
+use takt_client::{ReceiptFuture, SendError};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -15,11 +15,12 @@ use super::BenchError;
 use super::events::EventMaker;
 use super::schedule::{Schedule, wait};
 use super::tally::Tally;
+use super::turns::Turns;
 
 /// One producer that keeps to a schedule.
 #[derive(Debug)]
 pub(super) struct OpenLoop {
-    pub producer: Producer,
+    pub producers: Turns,
     pub maker: EventMaker,
     pub records: u64,
     pub schedule: Schedule,
@@ -58,7 +59,7 @@ impl OpenLoop {
             if let Some(time) = wait(due, Instant::now()) {
                 thread::sleep(time);
             }
-            let receipt = runtime.block_on(self.producer.send(event))?;
+            let receipt = runtime.block_on(self.producers.next().send(event))?;
             late_max = late_max.max(due.elapsed());
             // Nobody takes them any more once a receipt was an error.
             if sender.send((due, receipt)).is_err() {

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use takt_client::{Client, Producer};
+use takt_client::{Client, Compression, Producer};
 
 use super::BenchError;
-use super::args::CommonArgs;
+use super::args::{CommonArgs, DataKind, TransportKind};
 use super::closed_loop::ClosedLoop;
-use super::events::EventMaker;
+use super::each_loop::EachLoop;
+use super::events::{Data, EventMaker};
 use super::load::Load;
 use super::open_loop::OpenLoop;
 use super::schedule::Schedule;
 use super::supply::Supply;
+use super::turns::Turns;
 
 /// The most memory that the arguments may ask for: events in flight, and events made ahead.
 const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
@@ -19,6 +21,10 @@ const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
 const AHEAD_BYTES: u64 = 128 << 20;
 /// The largest size at which a producer may be told to send a batch.
 const BATCH_BYTES_MAX: u64 = 900 << 10;
+/// Streams of a connection that may be open, less some for questions.
+const SESSIONS_MAX: u16 = 28;
+/// More than any report of the generated log has as JSON, in bytes.
+pub(super) const REPORT_BYTES_MAX: u64 = 1 << 10;
 /// More than a node takes in a second, where how many it takes is not known before.
 const RECORDS_PER_S_MAX: u64 = 2_000_000;
 
@@ -63,10 +69,15 @@ impl Pace {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan<'a> {
     pub pace: Pace,
+    /// One event in a call, where the pace is that of receipts.
+    pub each: bool,
     pub producers: u16,
+    pub topics: u16,
     /// Calls of each producer that may be in flight; in an open loop, the room for their events.
     pub window: u16,
     pub events: &'a CommonArgs,
+    pub data: DataKind,
+    pub compression: Compression,
 }
 
 impl Plan<'_> {
@@ -82,42 +93,76 @@ impl Plan<'_> {
                 max: IN_FLIGHT_BYTES_MAX,
             });
         }
+        let sessions = self.producers.max(self.topics);
+        if self.events.transport == TransportKind::Quic && sessions > SESSIONS_MAX {
+            return Err(BenchError::TooManySessions { sessions, max: SESSIONS_MAX });
+        }
         Ok(())
     }
 
-    /// Makes the producers, waits until the node has admitted them, and makes events ahead: what
-    /// comes then is to be measured.
-    pub async fn prepare(&self, client: &Client, topic: &str) -> Result<Vec<Load>, BenchError> {
+    /// Makes the producers, each with a handle for each of its topics, waits until the node has admitted
+    /// them, and makes events ahead: what comes then is to be measured.
+    pub async fn prepare(
+        &self,
+        client: &Client,
+        topics: &[String],
+        data: &Data,
+    ) -> Result<Vec<Load>, BenchError> {
         let run = run_number();
         let mut loads = Vec::with_capacity(self.producers.into());
         for number in 0..self.producers {
-            let producer = self.producer(client, topic)?;
-            producer.ready().await?;
-            let maker = self.maker(run, number);
-            loads.push(match self.pace {
-                Pace::Closed { records } => {
-                    let supply = self.supply(maker, self.share(records, number)).await;
-                    Load::Closed(ClosedLoop { producer, supply, window: self.window(), time: None })
+            let mut producers = Vec::new();
+            for topic in self.topics_of(number, topics) {
+                producers.push(self.producer(client, topic)?);
+            }
+            for producer in &producers {
+                producer.ready().await?;
+            }
+            let producers = Turns::new(producers);
+            let maker = self.maker(run, number, data.clone());
+            let (records, time) = match self.pace {
+                Pace::Closed { records } => (self.share(records, number), None),
+                Pace::ClosedFor(time) => (u64::MAX, Some(time)),
+                Pace::Open { records, per_s } => {
+                    let records = self.share(records, number);
+                    let schedule = Schedule::new(per_s, self.producers, number);
+                    loads.push(Load::Open(OpenLoop { producers, maker, records, schedule }));
+                    continue;
                 }
-                Pace::ClosedFor(time) => {
-                    let supply = self.supply(maker, u64::MAX).await;
-                    let time = Some(time);
-                    Load::Closed(ClosedLoop { producer, supply, window: self.window(), time })
-                }
-                Pace::Open { records, per_s } => Load::Open(OpenLoop {
-                    producer,
-                    maker,
-                    records: self.share(records, number),
-                    schedule: Schedule::new(per_s, self.producers, number),
-                }),
+            };
+            let supply = self.supply(maker, records).await;
+            loads.push(if self.each {
+                Load::Each(EachLoop { producers, supply, time })
+            } else {
+                Load::Closed(ClosedLoop { producers, supply, window: self.window(), time })
             });
         }
         Ok(loads)
     }
 
+    /// The topics of the producer of this number: every so many, or the one that it shares.
+    fn topics_of<'t>(&self, number: u16, topics: &'t [String]) -> impl Iterator<Item = &'t String> {
+        let (number, producers) = (usize::from(number), usize::from(self.producers));
+        topics.iter().skip(number % topics.len()).step_by(producers)
+    }
+
+    /// What the events are to carry.
+    pub fn data(&self) -> Result<Data, BenchError> {
+        match self.data {
+            DataKind::Random => Ok(Data::Random(
+                usize::try_from(self.events.size).expect("checked to be at most 800,000"),
+            )),
+            DataKind::Json => Data::reports(self.events.seed),
+        }
+    }
+
     /// What the events of one call take up in a producer's window, in bytes, with room to spare.
     fn call_bytes(&self) -> u64 {
-        (u64::from(self.events.size) + 512) * u64::from(self.events.batch)
+        let data = match self.data {
+            DataKind::Random => u64::from(self.events.size),
+            DataKind::Json => REPORT_BYTES_MAX,
+        };
+        (data + 512) * u64::from(self.events.batch)
     }
 
     fn window(&self) -> usize {
@@ -131,11 +176,10 @@ impl Plan<'_> {
     }
 
     /// Events of a source that is new in each run.
-    fn maker(&self, run: u64, number: u16) -> EventMaker {
+    fn maker(&self, run: u64, number: u16, data: Data) -> EventMaker {
         let source = format!("//bench/{run:016x}/{number}");
         let seed = self.events.seed.wrapping_add(u64::from(number) << 48);
-        let size = usize::try_from(self.events.size).expect("checked to be at most 800,000");
-        EventMaker::new(source, seed, self.events.orders, size)
+        EventMaker::new(source, seed, self.events.orders, data)
     }
 
     async fn supply(&self, maker: EventMaker, records: u64) -> Supply {
@@ -152,6 +196,7 @@ impl Plan<'_> {
             .producer(topic)
             .batch_records(self.events.batch.into())
             .batch_bytes(bytes(batch_bytes))
+            .compression(self.compression)
             .in_flight_bytes(bytes(in_flight.min(IN_FLIGHT_BYTES_MAX)))
             .build()?;
         Ok(producer)

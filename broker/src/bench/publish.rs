@@ -10,14 +10,16 @@ use super::progress::Progress;
 use super::report::{Latencies, PublishReport, Report, per};
 use super::tally::micros;
 use super::target::Target;
-use super::topic::Topic;
+use super::topic::Topics;
 use super::{BenchError, target};
 
 pub(super) async fn run(args: &PublishArgs) -> Result<(), BenchError> {
     let plan = args.plan();
     plan.check()?;
+    let limits = args.common.measure_limits().await?;
     let target = Target::start(&args.common, plan.pace.records_max()).await?;
     let measured = measure(args, &target).await;
+    let measured = measured.map(|report| PublishReport { limits, ..report });
     target::finish(target, measured).await?.print(args.common.json)
 }
 
@@ -25,8 +27,9 @@ async fn measure(args: &PublishArgs, target: &Target) -> Result<PublishReport, B
     let PublishArgs { common, .. } = args;
     let plan = args.plan();
     let dedup = args.dedup == Switch::On;
-    let topic = Topic::open(&target.client, topic_name(args.dedup).to_owned(), dedup).await?;
-    let loads = plan.prepare(&target.client, topic.name()).await?;
+    let topic = Topics::open(&target.client, topic_names(args), args.partitions, dedup).await?;
+    let data = plan.data()?;
+    let loads = plan.prepare(&target.client, topic.names(), &data).await?;
     let meter = Meter::start(target).await?;
     let (start, acknowledged) = (Instant::now(), Arc::default());
     let progress = Progress::start("acknowledged", &acknowledged, plan.pace.records());
@@ -38,16 +41,21 @@ async fn measure(args: &PublishArgs, target: &Target) -> Result<PublishReport, B
     Ok(PublishReport {
         transport: common.transport.as_str(),
         records: tally.appended,
-        data_bytes_per_record: common.size.into(),
+        data_bytes_per_record: data.mean_bytes(),
         producers: args.producers.into(),
         batch: common.batch.into(),
         window: args.window.into(),
+        each: args.each,
+        topics: args.topics.into(),
+        partitions: args.partitions.into(),
+        data: args.data.as_str(),
+        compression: args.compression.as_str(),
         orders: common.orders.into(),
         dedup,
         rate_per_s: args.rate,
         seconds,
         records_per_s: per(tally.appended, seconds),
-        bytes_per_s: per(tally.appended * u64::from(common.size), seconds),
+        bytes_per_s: per(tally.appended * data.mean_bytes(), seconds),
         receipts: Latencies::new(&tally.latencies),
         late_max_us: args.rate.map(|_| micros(tally.late_max)),
         syncs: spent.syncs,
@@ -55,13 +63,19 @@ async fn measure(args: &PublishArgs, target: &Target) -> Result<PublishReport, B
         disk_bytes_written: spent.disk_bytes_written,
         client_cpu_s: spent.client_cpu_s,
         broker_cpu_s: spent.broker_cpu_s,
+        limits: None,
     })
 }
 
-/// With and without dedup are two topics: a directory may be used for both.
-const fn topic_name(dedup: Switch) -> &'static str {
-    match dedup {
+/// A directory may be used for measurements of all kinds, so those whose topics differ have others.
+pub(super) fn topic_names(args: &PublishArgs) -> Vec<String> {
+    let dedup = match args.dedup {
         Switch::On => "bench",
         Switch::Off => "bench-no-dedup",
-    }
+    };
+    let of = |number: u16| match (number, args.partitions) {
+        (0, 1) => dedup.to_owned(),
+        (number, partitions) => format!("{dedup}-{partitions}-{number}"),
+    };
+    (0..args.topics).map(of).collect()
 }

@@ -1,7 +1,7 @@
 //! The node that is measured: a process of its own, or one within this process.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::args::{CommonArgs, TransportKind};
 use super::{BenchError, cpu};
-use crate::init::{self, InitOptions};
+use crate::init::{self, InitNode, InitOptions};
 use crate::node::{Node, NodeOptions};
 
 /// The plant whose node is measured.
@@ -45,7 +45,7 @@ impl Target {
         let dir = args.dir.as_deref();
         let temporary = match dir {
             Some(_) => None,
-            None => Some(temporary().map_err(BenchError::Directory)?),
+            None => Some(temporary(None).map_err(BenchError::Directory)?),
         };
         let dir = dir.or(temporary.as_ref().map(TempDir::path)).expect("one of the two").to_owned();
         let (client, place) = match args.transport {
@@ -97,19 +97,33 @@ pub(super) async fn finish<T>(
     stopped.map(|()| measured)
 }
 
-fn temporary() -> std::io::Result<TempDir> {
-    tempfile::Builder::new().prefix("takt-bench-").tempdir()
+/// A directory below `dir`, or below the system's for temporary files.
+pub(super) fn temporary(dir: Option<&Path>) -> std::io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("takt-bench-");
+    match dir {
+        Some(dir) => {
+            std::fs::create_dir_all(dir)?;
+            builder.tempdir_in(dir)
+        }
+        None => builder.tempdir(),
+    }
 }
 
-/// Lays out a plant below `dir`, starts its node on a port that the system chooses, and waits until
-/// it serves.
-async fn spawn(dir: PathBuf, keys_max: u64) -> Result<(Child, ClientOptions), BenchError> {
+/// Lays out a plant below `dir`, certificates and all.
+pub(super) async fn lay_out(dir: PathBuf) -> Result<InitNode, BenchError> {
     let laid_out = tokio::task::spawn_blocking(move || {
         let plants = vec![PLANT.to_owned()];
         init::run(&InitOptions { plants, ..InitOptions::new(dir, SystemTime::now()) })
     });
     let mut nodes = laid_out.await.map_err(|error| BenchError::Task(error.to_string()))??.nodes;
-    let node = nodes.pop().expect("the plant that was asked for");
+    Ok(nodes.pop().expect("the plant that was asked for"))
+}
+
+/// Lays out a plant below `dir`, starts its node on a port that the system chooses, and waits until
+/// it serves.
+async fn spawn(dir: PathBuf, keys_max: u64) -> Result<(Child, ClientOptions), BenchError> {
+    let node = lay_out(dir).await?;
     let program = std::env::current_exe().map_err(BenchError::Start)?;
     let mut child = Command::new(program)
         .args([OsStr::new("serve"), OsStr::new("--config"), node.config.as_os_str()])

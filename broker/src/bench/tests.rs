@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use super::args::{Switch, TransportKind};
-use super::events::EventMaker;
-use super::plan::Pace;
+use super::events::{Data, EventMaker};
+use super::plan::{Pace, REPORT_BYTES_MAX};
 use super::report::{ConsumeReport, Latencies, PublishReport, Report};
 use super::target::Target;
-use super::topic::Topic;
+use super::topic::Topics;
 use super::*;
 use crate::cli::output::Style;
 
@@ -28,14 +28,14 @@ fn parse(line: &str) -> Result<Kind, clap::Error> {
 fn publish_args(line: &str) -> PublishArgs {
     match parse(&format!("bench publish {line}")).unwrap() {
         Kind::Publish(args) => args,
-        Kind::Consume(_) => unreachable!("it says publish"),
+        Kind::Consume(_) | Kind::Machine(_) => unreachable!("it says publish"),
     }
 }
 
 fn consume_args(line: &str) -> ConsumeArgs {
     match parse(&format!("bench consume {line}")).unwrap() {
         Kind::Consume(args) => args,
-        Kind::Publish(_) => unreachable!("it says consume"),
+        Kind::Publish(_) | Kind::Machine(_) => unreachable!("it says consume"),
     }
 }
 
@@ -67,6 +67,9 @@ fn arguments_out_of_bounds_are_refused() {
     assert!(parse("bench publish --records 5 --seconds 5").is_err());
     let publish = publish_args("--producers 256 --window 64 --batch 4096");
     let consume = consume_args("--batch 4096 --size 800000");
+    let sessions = publish_args("--topics 29").plan().check().unwrap_err();
+    assert!(matches!(sessions, BenchError::TooManySessions { .. }) && sessions.is_usage());
+    assert!(publish_args("--topics 256 --transport embedded").plan().check().is_ok());
     for plan in [publish.plan(), consume.fill()] {
         let error = plan.check().unwrap_err();
         assert!(matches!(error, BenchError::TooMuchInFlight { .. }) && error.is_usage());
@@ -91,8 +94,10 @@ async fn publish(line: &str, ago: Duration) -> (tally::Tally, Instant) {
     let mut args = publish_args(&format!("--transport embedded --batch 50 {line}"));
     args.common.dir = Some(dir.path().to_owned());
     let target = Target::start(&args.common, 1_000).await.unwrap();
-    let topic = Topic::open(&target.client, "bench".to_owned(), true).await.unwrap();
-    let loads = args.plan().prepare(&target.client, topic.name()).await.unwrap();
+    let names = super::publish::topic_names(&args);
+    let topic = Topics::open(&target.client, names, args.partitions, true).await.unwrap();
+    let data = args.plan().data().unwrap();
+    let loads = args.plan().prepare(&target.client, topic.names(), &data).await.unwrap();
     let acknowledged = Arc::<AtomicU64>::default();
     let start = Instant::now().checked_sub(ago).unwrap();
     let tally = load::run(loads, start, &acknowledged).await.unwrap();
@@ -108,6 +113,35 @@ async fn a_closed_loop_measures_calls() {
     let (tally, _) = publish("--records 330 --producers 3", Duration::ZERO).await;
     assert_eq!((tally.appended, tally.latencies.len()), (330, 9));
     assert_eq!(tally.late_max, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn one_event_in_a_call_is_measured_alone() {
+    let (tally, _) = publish("--records 330 --producers 3 --each", Duration::ZERO).await;
+    assert_eq!((tally.appended, tally.latencies.len()), (330, 330));
+    let (tally, _) = publish("--seconds 1 --each", Duration::from_secs(2)).await;
+    assert_eq!(tally.appended, 0);
+}
+
+#[tokio::test]
+async fn topics_take_turns_and_reports_are_compressed() {
+    let line =
+        "--records 600 --producers 2 --topics 5 --partitions 3 --data json --compression lz4";
+    let (tally, _) = publish(line, Duration::ZERO).await;
+    assert_eq!((tally.appended, tally.latencies.len()), (600, 12));
+}
+
+#[test]
+fn reports_are_json_of_a_known_size() {
+    let data = Data::reports(1).unwrap();
+    let Data::Reports(reports) = &data else { panic!("{data:?}") };
+    assert!(reports.iter().all(|report| report.len() as u64 <= REPORT_BYTES_MAX));
+    assert!(data.mean_bytes() > 100);
+    let events = EventMaker::new("//bench/1".to_owned(), 1, 10, data).make(20);
+    for event in &events {
+        let report: serde_json::Value = serde_json::from_slice(&event.data).unwrap();
+        assert!(report.is_object());
+    }
 }
 
 #[tokio::test]
@@ -140,7 +174,7 @@ async fn times_count_from_when_events_were_due() {
 #[test]
 fn events_are_the_same_for_a_seed_and_none_repeats_another() {
     let make = |seed| {
-        let mut maker = EventMaker::new("//bench/1".to_owned(), seed, 10, 100);
+        let mut maker = EventMaker::new("//bench/1".to_owned(), seed, 10, Data::Random(100));
         [maker.make(30), maker.make(12)].concat()
     };
     let events = make(7);
@@ -178,6 +212,11 @@ fn what_was_published_is_a_table_or_json() {
         producers: 4,
         batch: 1_000,
         window: 8,
+        each: false,
+        topics: 1,
+        partitions: 1,
+        data: "random",
+        compression: "none",
         orders: 100_000,
         dedup: true,
         rate_per_s: None,
@@ -191,6 +230,7 @@ fn what_was_published_is_a_table_or_json() {
         disk_bytes_written: 350 << 20,
         client_cpu_s: 1.25,
         broker_cpu_s: None,
+        limits: None,
     };
     let (table, json) = texts(&report);
     assert!(table.contains("400,000") && !table.contains("late"), "{table}");
@@ -221,6 +261,7 @@ fn what_was_read_is_a_table_or_json() {
         bytes_per_s: 256_000_000.0,
         client_cpu_s: 1.25,
         broker_cpu_s: Some(0.5),
+        limits: None,
     });
     assert!(table.contains("244.1 MiB") && table.contains("0.50 s"), "{table}");
     assert_eq!((&json["consumers"], &json["page_cache"]), (&2.into(), &"not filled".into()));

@@ -15,3 +15,4 @@ mod tests;
 
 pub use row::{Row, to_csv};
 pub use shop::generate;
+pub(crate) use splitmix::SplitMix;

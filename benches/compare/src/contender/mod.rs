@@ -21,7 +21,7 @@ pub use kind::{Kind, System};
 pub use nats::Nats;
 pub use programs::{Programs, ProgramsError};
 pub use redis::Redis;
-pub use takt::{Site, Takt};
+pub use takt::Takt;
 
 use crate::event::Event;
 

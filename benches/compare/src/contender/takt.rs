@@ -44,7 +44,7 @@ impl Site {
     }
 
     /// A file of the plant, by its name.
-    pub fn file(&self, name: &str) -> PathBuf {
+    fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 

@@ -1,24 +1,21 @@
 //! What the machine itself can do, and how it is loaded: without that a figure says little.
 
 mod about;
-mod disk;
-mod quic;
 
 use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::contender::{ContenderError, Programs};
+use crate::contender::{Programs, System};
 
 pub use about::About;
 
 /// `f_type` of a file system in memory, from linux/magic.h.
 const TMPFS: i64 = 0x0102_1994;
-/// How long each limit is measured.
-const EACH: Duration = Duration::from_secs(1);
 /// `/proc` counts in ticks of 10 ms on every architecture that Linux runs this program on.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -39,12 +36,9 @@ pub enum MachineError {
         /// What the system said.
         source: io::Error,
     },
-    /// The certificates of the transfer could not be made.
-    #[error(transparent)]
-    Site(#[from] ContenderError),
-    /// The transfer over QUIC failed.
-    #[error("a transfer over QUIC: {0}")]
-    Quic(Box<dyn std::error::Error + Send + Sync>),
+    /// What the machine can do could not be measured.
+    #[error("takt bench machine: {0}")]
+    Limits(String),
 }
 
 /// What the machine can do, in one round.
@@ -71,20 +65,45 @@ pub struct SyncedWrites {
     pub p50_us: u64,
 }
 
-/// Measures the limits on the disk of `dir` and on loopback: some 4 seconds.
+/// What `takt bench machine` says.
+#[derive(Deserialize)]
+struct Measured {
+    synced_writes: Vec<MeasuredWrites>,
+    quic_bytes_per_s: f64,
+}
+
+#[derive(Deserialize)]
+struct MeasuredWrites {
+    bytes: u64,
+    bytes_per_s: f64,
+    p50_us: u64,
+}
+
+/// Measures the limits on the disk of `dir` and on loopback, with `takt bench machine`: some 5
+/// seconds.
 ///
 /// # Errors
 /// [`MachineError`].
 pub async fn limits(round: u32, programs: &Programs, dir: &Path) -> Result<Limits, MachineError> {
     let load_average = load_average()?;
     let dir = empty_dir(dir)?;
-    let path = dir.path().join("written");
-    let synced_writes = tokio::task::spawn_blocking(move || disk::synced_writes(&path, EACH))
+    let takt = programs.of(System::Takt).unwrap_or(Path::new("takt"));
+    let mut command = Command::new(takt);
+    command.args(["bench", "machine", "--json", "--dir"]).arg(dir.path());
+    let output = tokio::task::spawn_blocking(move || command.output())
         .await
-        .expect("writing does not panic")
-        .map_err(MachineError::Directory)?;
-    let quic_mb_per_s = quic::transfer(programs, &dir.path().join("site"), EACH).await?;
-    Ok(Limits { round, synced_writes, quic_mb_per_s, load_average })
+        .expect("a command does not panic")
+        .map_err(|error| MachineError::Limits(error.to_string()))?;
+    if !output.status.success() {
+        return Err(MachineError::Limits(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    let Measured { synced_writes, quic_bytes_per_s } = serde_json::from_slice(&output.stdout)
+        .map_err(|error| MachineError::Limits(error.to_string()))?;
+    let writes = synced_writes.into_iter().map(|MeasuredWrites { bytes, bytes_per_s, p50_us }| {
+        SyncedWrites { bytes, mb_per_s: bytes_per_s / 1e6, p50_us }
+    });
+    let quic_mb_per_s = quic_bytes_per_s / 1e6;
+    Ok(Limits { round, synced_writes: writes.collect(), quic_mb_per_s, load_average })
 }
 
 /// An empty directory below `dir`, or below the system's for temporary files. What earlier runs have

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Report, broker_cpu, seconds, whole};
+use super::{Report, broker_cpu, named, seconds, whole};
+use crate::bench::machine::Limits;
 use crate::cli::output::{count, size};
 
 /// What was read and what it took. The time runs from the first subscription to the last event of
@@ -28,13 +29,15 @@ pub(in crate::bench) struct ConsumeReport {
     pub client_cpu_s: f64,
     /// Of the node's process, where it is another one.
     pub broker_cpu_s: Option<f64>,
+    /// What the machine can do, measured before, where that was asked for.
+    pub limits: Option<Limits>,
 }
 
 impl Report for ConsumeReport {
     const TITLE: &'static str = "CONSUME";
 
-    fn rows(&self) -> Vec<(&'static str, String)> {
-        vec![
+    fn rows(&self) -> Vec<(String, String)> {
+        let rows = vec![
             ("transport", self.transport.to_owned()),
             ("events", format!("{} of {} B", count(self.records), self.data_bytes_per_record)),
             ("consumers", format!("{}, each of all events", count(self.consumers))),
@@ -46,6 +49,7 @@ impl Report for ConsumeReport {
             ("data per second", size(whole(self.bytes_per_s))),
             ("client CPU", seconds(self.client_cpu_s)),
             ("broker CPU", broker_cpu(self.broker_cpu_s)),
-        ]
+        ];
+        named(rows).chain(self.limits.iter().flat_map(Report::rows)).collect()
     }
 }

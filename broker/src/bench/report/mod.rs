@@ -20,7 +20,7 @@ pub(super) trait Report: Serialize + Sized {
     const TITLE: &'static str;
 
     /// The rows of the table.
-    fn rows(&self) -> Vec<(&'static str, String)>;
+    fn rows(&self) -> Vec<(String, String)>;
 
     fn write(&self, out: &mut impl Write, json: bool, style: Style) -> io::Result<()> {
         if json {
@@ -68,12 +68,17 @@ pub(super) fn per(amount: u64, unit: f64) -> f64 {
     if unit > 0.0 { amount / unit } else { 0.0 }
 }
 
-fn ms(us: u64) -> String {
+pub(super) fn ms(us: u64) -> String {
     format!("{}.{:03} ms", us / 1_000, us % 1_000)
 }
 
 fn seconds(value: f64) -> String {
     format!("{value:.2} s")
+}
+
+/// Rows whose names are known.
+fn named(rows: Vec<(&'static str, String)>) -> impl Iterator<Item = (String, String)> {
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value))
 }
 
 /// The node's processor time, where it has a process of its own.
@@ -86,6 +91,6 @@ fn broker_cpu(value: Option<f64>) -> String {
     clippy::cast_sign_loss,
     reason = "a rate is not negative"
 )]
-fn whole(rate: f64) -> u64 {
+pub(super) fn whole(rate: f64) -> u64 {
     rate.round() as u64
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Latencies, Report, broker_cpu, ms, seconds, whole};
+use super::{Latencies, Report, broker_cpu, ms, named, seconds, whole};
+use crate::bench::machine::Limits;
 use crate::cli::output::{count, size};
 
 /// What was published and what it took. The time runs from the first call, or from the start of the
@@ -15,6 +16,12 @@ pub(in crate::bench) struct PublishReport {
     pub producers: u64,
     pub batch: u64,
     pub window: u64,
+    /// One event in a call.
+    pub each: bool,
+    pub topics: u64,
+    pub partitions: u64,
+    pub data: &'static str,
+    pub compression: &'static str,
     pub orders: u64,
     pub dedup: bool,
     /// What was asked for in an open loop.
@@ -35,15 +42,18 @@ pub(in crate::bench) struct PublishReport {
     pub client_cpu_s: f64,
     /// Of the node's process, where it is another one.
     pub broker_cpu_s: Option<f64>,
+    /// What the machine can do, measured before, where that was asked for.
+    pub limits: Option<Limits>,
 }
 
 impl Report for PublishReport {
     const TITLE: &'static str = "PUBLISH";
 
-    fn rows(&self) -> Vec<(&'static str, String)> {
+    fn rows(&self) -> Vec<(String, String)> {
         let dedup = if self.dedup { "with dedup" } else { "without dedup" };
         let (producers, window) = (self.producers, self.window);
         let (load, per_call, due) = match self.rate_per_s {
+            None if self.each => (format!("{producers}, as much as there is room for"), 1, None),
             None => (format!("{producers}, {window} calls in flight each"), self.batch, None),
             Some(rate) => (format!("{producers} in turns"), 1, Some(count(rate))),
         };
@@ -53,11 +63,18 @@ impl Report for PublishReport {
             ("transport", self.transport.to_owned()),
             (
                 "events",
-                format!("{} of {} B, {dedup}", count(self.records), self.data_bytes_per_record),
+                format!(
+                    "{} of {} B ({}, compression {}), {dedup}",
+                    count(self.records),
+                    self.data_bytes_per_record,
+                    self.data,
+                    self.compression
+                ),
             ),
             ("producers", load),
             ("events per call", count(per_call)),
             ("order keys", count(self.orders)),
+            ("topics, partitions of each", format!("{}, {}", self.topics, self.partitions)),
             ("time", seconds(self.seconds)),
         ];
         rows.extend(due.map(|due| ("events due per second", due)));
@@ -76,6 +93,7 @@ impl Report for PublishReport {
             ("client CPU", seconds(self.client_cpu_s)),
             ("broker CPU", broker_cpu(self.broker_cpu_s)),
         ]);
-        rows
+        let limits = self.limits.iter().flat_map(Report::rows);
+        named(rows).chain(limits).collect()
     }
 }
