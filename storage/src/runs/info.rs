@@ -61,11 +61,10 @@ impl RunInfo {
         format!("keys-{:016x}-{:016x}.run", self.start.get(), self.end.get())
     }
 
-    /// Whether this is the name of a merged run.
-    pub fn is_merged_name(name: &str) -> bool {
-        let positions = name.strip_prefix("keys-").and_then(|name| name.strip_suffix(".run"));
-        let positions = positions.and_then(|positions| positions.split_once('-'));
-        positions.is_some_and(|(start, end)| hex(start, 16).is_some() && hex(end, 16).is_some())
+    /// Start and end from a merged run's file name; `None` if it is none.
+    pub fn parse_merged_name(name: &str) -> Option<(Position, Position)> {
+        let (start, end) = name.strip_prefix("keys-")?.strip_suffix(".run")?.split_once('-')?;
+        Some((Position::new(hex(start, 16)?), Position::new(hex(end, 16)?)))
     }
 
     /// Whether all that `other` covers is covered here.

@@ -40,6 +40,19 @@ pub enum OpenError {
         /// Its name up to the incarnation.
         name: String,
     },
+    /// Journal files are gone that nothing but a file beside the journal knows of.
+    #[error(
+        "{witness} was made of a journal file that has another behind it, and there is none: journal \
+         files are missing that hold records that were acknowledged; restore them from a backup, or \
+         begin anew in an empty directory"
+    )]
+    NewestMissing {
+        /// The run or side file that says so.
+        witness: String,
+    },
+    /// The directory could not be listed.
+    #[error("listing the directory failed")]
+    List(#[source] std::io::Error),
     /// The side files of open conflicts could not be listed, or a leftover not be deleted.
     #[error("looking through the side files failed")]
     Sides(#[from] std::io::Error),

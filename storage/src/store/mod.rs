@@ -28,6 +28,7 @@ mod retention;
 mod side;
 mod stage;
 mod verify;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -20,7 +20,7 @@ use super::files::{Files, Unwritten};
 use super::job::RunWork;
 use super::listing::Listings;
 use super::manifest::{AtEnd, Loaded, check_files, manifest_at_end, name_known, open_runs};
-use super::{OpenError, OpenReport, Store, StoreOptions};
+use super::{OpenError, OpenReport, Store, StoreOptions, witness};
 use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::entry::{Entry, SealedFile};
@@ -43,10 +43,10 @@ impl<T> Store<T> {
         entropy: &mut dyn Entropy,
         now: Timestamp,
     ) -> Result<(Self, OpenReport), OpenError> {
-        match Scan::open(Arc::clone(&disk)) {
+        match witness::scan(&disk) {
             Ok(scan) => Self::recover(disk, scan, options, entropy, now),
-            Err(ScanError::NoJournal) => Self::create(disk, options, entropy),
-            Err(error) => Err(error.into()),
+            Err(OpenError::Scan(ScanError::NoJournal)) => Self::create(disk, options, entropy),
+            Err(error) => Err(error),
         }
     }
 
@@ -189,7 +189,8 @@ impl<T> Store<T> {
         };
         for (name, _) in names {
             let whole = name.strip_suffix(".tmp").unwrap_or(&name);
-            let is_run = RunInfo::is_merged_name(whole) || RunInfo::parse_name(whole).is_some();
+            let is_merged = RunInfo::parse_merged_name(whole).is_some();
+            let is_run = is_merged || RunInfo::parse_name(whole).is_some();
             let unnamed = is_run && !named.contains(&name);
             if let Some(error) = unnamed.then(|| self.disk.remove(&name).err()).flatten() {
                 tracing::warn!(name, %error, "an unfinished run could not be removed");

@@ -208,7 +208,11 @@ impl<T> Store<T> {
                     self.view.directory_mut().sides.insert(*start, Arc::new(reader));
                 }
                 Err(error) if manifest.files.get(start).is_none_or(SealedFile::is_dropped) => {
-                    tracing::error!(%error, "open conflicts that retention has outrun are lost");
+                    tracing::error!(
+                        %error,
+                        "open conflicts of a dropped journal file cannot be shown; restore the side file \
+                         from a backup and start the node again"
+                    );
                 }
                 Err(error) => tracing::warn!(%error, "a side file is made again"),
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::OpenError;
 use super::manifest::{AtEnd, SealedFiles, check_files, manifest_at_end, open_whole};
+use super::{OpenError, witness};
 use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::journal::{self, Position, Scan, ScanError};
@@ -106,7 +106,7 @@ const NO_TABLES: TableLimits = TableLimits { keys_max: 1, heads_recent: 1 };
 
 /// What the journal's end says that there must be.
 fn at_end(disk: &Arc<dyn Disk>) -> Result<(Scan, AtEnd), OpenError> {
-    let scan = Scan::open(Arc::clone(disk))?;
+    let scan = witness::scan(disk)?;
     let (snapshot, at) = scan.newest_snapshot();
     let state = State::restore(snapshot, at, NO_TABLES)?;
     let found = manifest_at_end(&scan, &state, at)?;

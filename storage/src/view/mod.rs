@@ -29,7 +29,7 @@ pub(crate) use directory::Directory;
 pub use directory::{Conflict, CursorView, PartitionView, TopicView};
 pub(crate) use recent::Recent;
 pub use side::SideError;
-pub(crate) use side::{SideReader, SideWriter, is_side, len_bytes as side_len_bytes};
+pub(crate) use side::{SideReader, SideWriter, is_side, len_bytes as side_len_bytes, parse_side};
 pub use status::{Counters, Status};
 
 use takt_protocol::words::Offset;

@@ -208,8 +208,13 @@ fn temporary(side: &SideFile) -> String {
 
 /// Whether a file is a side file or was to become one.
 pub(crate) fn is_side(name: &str) -> bool {
-    let name = name.strip_suffix(".tmp").unwrap_or(name);
-    name.strip_prefix("conflicts-").is_some_and(|name| name.strip_suffix(".side").is_some())
+    parse_side(name.strip_suffix(".tmp").unwrap_or(name)).is_some()
+}
+
+/// The start of the journal file that a side file is of, from its name; `None` if it is none.
+pub(crate) fn parse_side(name: &str) -> Option<Position> {
+    let (start, _) = name.strip_prefix("conflicts-")?.strip_suffix(".side")?.split_once('-')?;
+    u64::from_str_radix(start, 16).ok().map(Position::new)
 }
 
 /// A side file that answers.
