@@ -74,12 +74,16 @@ pub(super) async fn run(
     let mut publishing = Publishing {
         counts: Counts::default(),
         waiting: VecDeque::new(),
+        refused: None,
         progress: Progress::new("events"),
     };
     let sent = publishing.send_all(&producer, BufReader::new(lines)).await;
     let answered = publishing.wait_for(0).await;
     publishing.progress.end();
     publishing.counts.write(output)?;
+    if let Some(refused) = publishing.refused {
+        return Err(refused);
+    }
     // A bad line is the cause where both failed only if the producer was not the cause of it.
     answered?;
     sent?;
@@ -92,6 +96,9 @@ struct Publishing {
     counts: Counts,
     /// Oldest first, each with its line.
     waiting: VecDeque<(u64, ReceiptFuture)>,
+    /// Of the first line that cannot be stored: nothing is sent after it is known, and what was
+    /// sent behind it is counted.
+    refused: Option<Failure>,
     progress: Progress,
 }
 
@@ -116,6 +123,9 @@ impl Publishing {
             self.counts.sent += 1;
             self.waiting.push_back((number, receipt));
             self.wait_for(WINDOW).await?;
+            if self.refused.is_some() {
+                return Ok(());
+            }
         }
     }
 
@@ -140,7 +150,8 @@ impl Publishing {
                     eprintln!("line {line}: precondition failed, the order stands at {at}");
                 }
                 Err(error @ PublishError::Event(_)) => {
-                    return Err(Failure::new(format!("line {line}: {error}")));
+                    let refused = || Failure::new(format!("line {line}: {error}"));
+                    self.refused.get_or_insert_with(refused);
                 }
                 Err(error) => return Err(error.into()),
             }

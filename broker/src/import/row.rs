@@ -50,6 +50,9 @@ pub enum RowProblem {
         /// Fields of the header.
         expected: usize,
     },
+    /// The file ends within its last field, which goes over more than one line.
+    #[error("a quote that is never closed: this row has taken all behind it into one field")]
+    Unclosed,
     /// It is not UTF-8.
     #[error("not UTF-8 in the column \"{}\"", shown(.column))]
     Encoding {

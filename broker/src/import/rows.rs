@@ -71,6 +71,9 @@ impl<R: Read> Rows<R> {
 
     fn row(&self, line: u64) -> Result<Imported, RowError> {
         let error = |what| RowError { line, what };
+        if self.is_unclosed() {
+            return Err(error(RowProblem::Unclosed));
+        }
         let (found, expected) = (self.record.len(), self.mapping.columns.len());
         if found != expected {
             return Err(error(RowProblem::Fields { found, expected }));
@@ -83,6 +86,14 @@ impl<R: Read> Rows<R> {
         }
         let (event, ambiguous_time) = self.mapping.event(self.number, &fields).map_err(error)?;
         Ok(Imported { line, number: self.number, event, ambiguous_time })
+    }
+
+    /// Whether the file has ended within a quoted field that goes over lines: it has taken the rows
+    /// behind it for its own.
+    fn is_unclosed(&self) -> bool {
+        let file = self.csv.get_ref();
+        let last = self.record.iter().next_back().unwrap_or_default();
+        file.at_end && last.contains(&b'\n') && file.chunk.last() != Some(&b'"')
     }
 }
 
@@ -144,11 +155,12 @@ struct Tracked<R> {
     chunk: Vec<u8>,
     chunk_start: u64,
     left: usize,
+    at_end: bool,
 }
 
 impl<R> Tracked<R> {
     fn new(file: R) -> Self {
-        Self { file, chunk: Vec::new(), chunk_start: 0, left: ROW_BYTES_MAX }
+        Self { file, chunk: Vec::new(), chunk_start: 0, left: ROW_BYTES_MAX, at_end: false }
     }
 
     /// The byte before the absolute position `at`, if it is of the last chunk.
@@ -165,6 +177,7 @@ impl<R: Read> Read for Tracked<R> {
         }
         let room = buf.len().min(self.left);
         let len = self.file.read(&mut buf[..room])?;
+        self.at_end = len == 0;
         if len > 0 {
             self.chunk_start += self.chunk.len() as u64;
             self.chunk.clear();

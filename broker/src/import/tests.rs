@@ -240,6 +240,22 @@ fn a_quote_that_never_closes_ends_the_import() {
 }
 
 #[test]
+fn a_quote_that_takes_the_rows_behind_it_is_reported() {
+    let mapping = mapping(id_column("#"));
+    let first = "order,at,note\nP,2024-05-01 12:30,x\n";
+    let rest = "P,2024-05-01 12:30,y\nP,2024-05-01 12:30,z";
+    for end in ["", "\n", "\r\n"] {
+        let csv = format!("{first}P,2024-05-01 12:30,\"a\n{rest}{end}");
+        let rows = read(csv.as_bytes(), &mapping);
+        assert_eq!(rows.len(), 2);
+        assert!(rows[0].is_ok());
+        assert_eq!(rows[1], Err(RowError { line: 3, what: RowProblem::Unclosed }), "{end:?}");
+        let csv = format!("{first}P,2024-05-01 12:30,\"a\nb\n\"{end}");
+        assert!(read(csv.as_bytes(), &mapping).iter().all(Result::is_ok), "{end:?}: closed");
+    }
+}
+
+#[test]
 fn a_mapping_that_does_not_fit_says_why() {
     let refused = |csv: &[u8], mapping: &CsvMapping| {
         Rows::new(csv, mapping).err().map(|error| error.to_string()).unwrap()
