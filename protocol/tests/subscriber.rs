@@ -32,7 +32,7 @@ fn subscription(start: Start) -> Subscription {
         topic: topic(),
         start,
         cursor: Some(CursorName::new("erp").unwrap()),
-        hold: true,
+        hold: Some(true),
         credit_bytes: 2_000,
         origin: None,
     }
@@ -134,7 +134,7 @@ impl Pair {
                     stream.next = starts.iter().enumerate().map(first).collect();
                 }
                 SubscriberRequest::Commit { token, cursor, hold, positions } => {
-                    assert!(cursor.as_str() == "erp" && hold);
+                    assert!(cursor.as_str() == "erp" && hold == Some(true));
                     self.cursor = positions;
                     server.on_committed(token, Ok(()));
                 }

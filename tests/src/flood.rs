@@ -202,7 +202,7 @@ async fn subscribe(connection: &RawConnection) -> RawStream {
         topic: TopicName::new(TOPIC).expect("a name"),
         start: Begin::Earliest,
         cursor: None,
-        hold: false,
+        hold: None,
         credit_bytes: SLOW_CREDIT_BYTES,
         origin: None,
     });

@@ -113,7 +113,7 @@ pub fn make(path: &Path) -> String {
         let set = Operation::SetCursor {
             name: CursorName::new(if round % 2 == 0 { "erp" } else { "plm" }).expect("a name"),
             topic: TopicName::new(TOPIC).expect("a name"),
-            hold: false,
+            hold: None,
             positions: vec![(slot, Offset::new(from))],
         };
         assert_eq!(hub.ask(set), Answer::CursorSet);

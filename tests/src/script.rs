@@ -110,7 +110,7 @@ async fn play(dir: &Path, from: u64, wait: bool) -> u8 {
             if batch == batches / 2 {
                 let admin = client.admin();
                 tokio::select! {
-                    set = admin.set_cursor(TOPIC, "erp", false, CursorTo::Latest) => {
+                    set = admin.set_cursor(TOPIC, "erp", None, CursorTo::Latest) => {
                         say(&format!("cursor {}", set.is_ok()));
                     }
                     reason = node.failed() => return failed(&producer, &reason, next).await,

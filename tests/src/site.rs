@@ -118,6 +118,23 @@ impl Site {
         command
     }
 
+    /// A command of an operator at a node: `operate("munich", &["topic", "ls"])`.
+    ///
+    /// # Panics
+    /// If the operator's files cannot be read.
+    pub fn operate(&self, node: &str, arguments: &[&str]) -> Command {
+        let place = self.place(node);
+        let made = std::fs::read_to_string(&place.made.operator).expect("the context is there");
+        let (before, rest) = made.split_once("address = \"").expect("a context has an address");
+        let (_, after) = rest.split_once('"').expect("it is quoted");
+        let context = place.made.operator.with_file_name("operator-here.toml");
+        let text = format!("{before}address = \"{}\"{after}", place.address);
+        std::fs::write(&context, text).expect("the directory takes a file");
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--context").arg(context);
+        command
+    }
+
     /// Runs a node and waits until it serves.
     ///
     /// # Panics

@@ -143,8 +143,9 @@ async fn damage_in_an_older_file_stops_a_start_that_reads_all() {
     site.set("munich", "journal.check_at_start", "tail");
     let node = site.start("munich").await;
     let client = site.client("munich").await;
+    // The node may have met it itself by now, as it makes what is read from older files.
     let status = site.operator("munich").await.admin().status().await.unwrap();
-    assert_eq!(status.counters["damaged_reads"], 0);
+    let met = status.counters["damaged_reads"];
     let mut consumer = client.consumer(TOPIC).build().unwrap();
     let error = loop {
         match within("the damage", consumer.next()).await.unwrap() {
@@ -155,7 +156,7 @@ async fn damage_in_an_older_file_stops_a_start_that_reads_all() {
     println!("{error}");
     assert!(error.contains(name) && error.contains("restore"), "{error}");
     let status = site.operator("munich").await.admin().status().await.unwrap();
-    assert!(status.counters["damaged_reads"] > 0);
+    assert!(status.counters["damaged_reads"] > met, "{met} before");
     publish(&client, 400..410).await;
     assert!(node.stop().await.success());
 

@@ -46,7 +46,7 @@ fn a_full_simulated_disk_refuses_reads_and_recovers() {
         let name = CursorName::new("erp").unwrap();
         let (topic, positions) =
             (TopicName::new("t").unwrap(), vec![(slot, Offset::new(at % stored))]);
-        let set = driver.ask(Operation::SetCursor { name, topic, hold: false, positions });
+        let set = driver.ask(Operation::SetCursor { name, topic, hold: None, positions });
         assert_eq!(set, Answer::CursorSet, "cursor {at}");
         // Files without events are used again, so cursors never fill the disk.
         driver.settle();
@@ -184,7 +184,7 @@ async fn a_full_real_disk_refuses_reads_and_recovers() {
     let stored = read_all(&client, TOPIC, None).await;
     assert!(stored.len() >= acknowledged.len());
     for _ in 0..100 {
-        let set = client.admin().set_cursor(TOPIC, "erp", false, CursorTo::Latest).await.unwrap();
+        let set = client.admin().set_cursor(TOPIC, "erp", None, CursorTo::Latest).await.unwrap();
         assert_eq!(set.positions[0].offset, stored.len() as u64);
     }
 

@@ -96,7 +96,7 @@ impl World {
         let set = Operation::SetCursor {
             name: CursorName::new(if round.is_multiple_of(2) { "erp" } else { "plm" }).unwrap(),
             topic: TopicName::new(TOPIC).unwrap(),
-            hold: false,
+            hold: Some(false),
             positions: vec![(slot, Offset::new(from))],
         };
         assert_eq!(self.hub.ask(set), Answer::CursorSet);

@@ -39,9 +39,12 @@ pub(super) struct SetArgs {
     /// ORIGIN/PARTITION=OFFSET with commas between.
     #[arg(long, value_name = "POSITION")]
     to: To,
-    /// It holds retention back.
-    #[arg(long)]
+    /// It holds retention back. Without this and --no-hold it stays as it is, and a new one does not.
+    #[arg(long, conflicts_with = "no_hold")]
     hold: bool,
+    /// It holds retention back no longer.
+    #[arg(long)]
+    no_hold: bool,
 }
 
 #[derive(Serialize)]
@@ -72,11 +75,12 @@ pub(super) async fn run(
         }
         CursorCommand::Set(args) => {
             let to = goal(&admin, &args.topic, args.to).await?;
-            let set = admin.set_cursor(&args.topic, &args.name, args.hold, to);
+            let hold = (args.hold || args.no_hold).then_some(args.hold);
+            let set = admin.set_cursor(&args.topic, &args.name, hold, to);
             list(&[set.await.map_err(refused)?], output)?;
         }
         CursorCommand::Rm { name } => {
-            admin.set_cursor("", &name, false, CursorTo::Removed).await.map_err(refused)?;
+            admin.set_cursor("", &name, None, CursorTo::Removed).await.map_err(refused)?;
         }
     }
     Ok(Outcome::Done)

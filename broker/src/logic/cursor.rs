@@ -13,7 +13,7 @@ pub(crate) fn set_cursor(
     view: &View,
     name: CursorName,
     topic: &TopicName,
-    hold: bool,
+    hold: Option<bool>,
     positions: &[(PartitionId, Offset)],
 ) -> Result<Operation, Refusal> {
     let known: BTreeMap<PartitionId, PartitionView> =

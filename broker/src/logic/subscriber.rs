@@ -118,7 +118,7 @@ impl SubscriberSession {
     fn commit(
         &self,
         cursor: CursorName,
-        hold: bool,
+        hold: Option<bool>,
         positions: &[(PartitionId, Offset)],
     ) -> Result<Operation, Refusal> {
         let Some(subscription) = &self.subscription else {

@@ -31,7 +31,7 @@ pub enum TicketError {
     Stopped,
 }
 
-/// Why the journal has failed. Nothing more is acknowledged.
+/// Why the store has failed. Nothing more is acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterFailure {
     /// A commit is not known to be on the disk. That is never tried again.

@@ -254,10 +254,7 @@ impl WriterThread {
                 WriterState::Stopped
             }
             Err(reason) => {
-                tracing::error!(
-                    reason,
-                    "the journal has failed; the node acknowledges nothing more"
-                );
+                tracing::error!(reason, "the store has failed; the node acknowledges nothing more");
                 WriterState::Failed { reason }
             }
         };

@@ -173,7 +173,8 @@ impl Admin {
         answer.map(|list| list.cursors)
     }
 
-    /// Sets a cursor of a topic, or makes it. `hold`: whether it holds retention back.
+    /// Sets a cursor of a topic, or makes it. `hold`: whether it holds retention back; `None`: as it
+    /// is, and a new one does not.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -181,7 +182,7 @@ impl Admin {
         &self,
         topic: &str,
         name: &str,
-        hold: bool,
+        hold: Option<bool>,
         to: CursorTo,
     ) -> Result<messages::CursorInfo, AdminError> {
         use proto::set_cursor::To;

@@ -59,13 +59,13 @@ async fn a_question_gets_its_answer() {
     assert_eq!(admin.topics().await.unwrap(), [info]);
     assert_eq!(admin.status().await.unwrap(), status);
     let to = CursorTo::Offsets(vec![(partition(), Offset::new(9))]);
-    admin.set_cursor("orders", "erp", true, to).await.unwrap();
+    admin.set_cursor("orders", "erp", Some(true), to).await.unwrap();
     drop(admin);
     let asked = serving.await.unwrap();
     let created = proto::CreateTopic { name: "orders".to_owned(), settings: Some(settings) };
     assert_eq!(asked[0], AdminAsk::CreateTopic(created));
     let AdminAsk::SetCursor(set) = &asked[3] else { panic!("{:?}", asked[3]) };
-    assert!(set.hold && !set.remove && set.to.is_some());
+    assert!(set.hold == Some(true) && !set.remove && set.to.is_some());
 }
 
 #[tokio::test]

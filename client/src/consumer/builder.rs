@@ -37,7 +37,7 @@ pub struct ConsumerBuilder {
     topic: String,
     start: Option<Start>,
     cursor: Option<String>,
-    hold: bool,
+    hold: Option<bool>,
     credit_bytes: usize,
     origin: Option<String>,
 }
@@ -49,7 +49,7 @@ impl ConsumerBuilder {
             topic: topic.to_owned(),
             start: None,
             cursor: None,
-            hold: false,
+            hold: None,
             credit_bytes: CREDIT_BYTES,
             origin: None,
         }
@@ -67,9 +67,10 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Whether the cursor holds retention back until it has passed: not by default.
+    /// Whether the cursor holds retention back until it has passed, from its first commit on. By
+    /// default it stays as it is, and a new one does not.
     pub fn hold(mut self, hold: bool) -> Self {
-        self.hold = hold;
+        self.hold = Some(hold);
         self
     }
 

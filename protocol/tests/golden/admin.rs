@@ -47,7 +47,7 @@ fn set_cursor(remove: bool, to: proto::set_cursor::To) -> AdminAsk {
     AdminAsk::SetCursor(proto::SetCursor {
         name: "erp".into(),
         topic: "production".into(),
-        hold: !remove,
+        hold: (!remove).then_some(true),
         remove,
         to: Some(to),
     })

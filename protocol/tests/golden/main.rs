@@ -113,7 +113,7 @@ fn subscribe(start: Begin) -> Vec<u8> {
     control(ControlBody::Subscribe(proto::Subscribe {
         topic: "production".into(),
         cursor: "erp".into(),
-        hold: true,
+        hold: Some(true),
         credit_bytes: 300,
         origin: "lyon".into(),
         start: Some(start),
@@ -140,7 +140,7 @@ fn subscriber_opens() -> Vec<u8> {
         topic,
         start: Start::Offsets(vec![(partition, Offset::new(300))]),
         cursor: Some(CursorName::new("erp").unwrap()),
-        hold: true,
+        hold: Some(true),
         credit_bytes: 1 << 20,
         origin: Some(origin),
     });

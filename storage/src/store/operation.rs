@@ -103,8 +103,8 @@ pub enum Operation {
         name: CursorName,
         /// What it is a position in.
         topic: TopicName,
-        /// Whether it holds retention back.
-        hold: bool,
+        /// Whether it holds retention back; `None`: as it is, and a new one does not.
+        hold: Option<bool>,
         /// The next offset to be read, by slot. Slots that are not named keep theirs.
         positions: Vec<(Slot, Offset)>,
     },

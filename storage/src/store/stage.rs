@@ -438,7 +438,7 @@ fn plan_cursor(
     state: &State,
     name: &CursorName,
     topic: &TopicName,
-    hold: bool,
+    hold: Option<bool>,
     positions: &[(Slot, Offset)],
 ) -> Plan {
     for (slot, offset) in positions {
@@ -451,6 +451,8 @@ fn plan_cursor(
     if !state.control.topics.keys().any(|(known, _)| known == topic) {
         return Plan::refuse(ErrorCode::UnknownTopic, topic.as_str());
     }
+    let is_held = || state.control.cursors.get(name).is_some_and(|cursor| cursor.hold);
+    let hold = hold.unwrap_or_else(is_held);
     let (name, topic, positions) = (name.clone(), topic.clone(), positions.to_vec());
     Plan::Entries(vec![Entry::CursorSet { name, topic, hold, positions }], Answer::CursorSet)
 }

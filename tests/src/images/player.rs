@@ -331,7 +331,7 @@ impl Player {
         let set = Operation::SetCursor {
             name: CursorName::new(&name).expect("a name"),
             topic: topic_name(topic),
-            hold: false,
+            hold: None,
             positions: vec![(partition.slot, offset)],
         };
         let answer = self.ask(set)?;

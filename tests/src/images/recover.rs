@@ -7,7 +7,7 @@ use std::sync::Arc;
 use takt_client::Timestamp;
 use takt_storage::disk::Disk;
 use takt_storage::disk::sim::SimDisk;
-use takt_storage::store::{OpenReport, Store, StoreOptions};
+use takt_storage::store::{self, OpenReport, Store, StoreOptions};
 
 use super::book::Page;
 use super::choices::{below, by_chance};
@@ -195,7 +195,7 @@ fn crash_within(
     Ok(())
 }
 
-/// Opens the store of an image.
+/// Opens the store of an image, in which nothing is damaged.
 pub(super) fn start(
     image: &SimDisk,
     options: &StoreOptions,
@@ -204,6 +204,8 @@ pub(super) fn start(
 ) -> Result<(Store<()>, OpenReport), Violation> {
     counts.recoveries += 1;
     let disk: Arc<dyn Disk> = Arc::new(image.clone());
+    store::check(&disk)
+        .map_err(|error| Violation::new("I10", format!("damage that is none: {error}")))?;
     let opened = Store::open(disk, options.clone(), dice, Timestamp::from_micros(NOW_US));
     let (mut store, report) =
         opened.map_err(|error| Violation::new("I1", format!("it does not start: {error}")))?;

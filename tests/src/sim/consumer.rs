@@ -75,7 +75,7 @@ impl Consumer {
             topic: self.topic.clone(),
             start: Start::Cursor,
             cursor: Some(CursorName::new(&self.cursor).expect("a name")),
-            hold: self.hold,
+            hold: self.hold.then_some(true),
             credit_bytes: CREDIT_BYTES,
             origin: None,
         }));

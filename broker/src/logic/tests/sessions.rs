@@ -103,7 +103,7 @@ fn subscribed(world: &mut World) -> (SubscriberClient, SubscriberSession) {
         topic: topic("t"),
         start: Start::Earliest,
         cursor: Some(CursorName::new("c").unwrap()),
-        hold: false,
+        hold: None,
         credit_bytes: 1,
         origin: None,
     });

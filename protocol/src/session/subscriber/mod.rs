@@ -41,8 +41,8 @@ pub struct Subscription {
     pub start: Start,
     /// The durable position that commits go to.
     pub cursor: Option<CursorName>,
-    /// Whether the cursor holds retention back.
-    pub hold: bool,
+    /// Whether the cursor holds retention back; `None`: as it is, and a new one does not.
+    pub hold: Option<bool>,
     /// Bytes of stored batches on their way or held by the application; one batch more may be.
     pub credit_bytes: usize,
     /// Only the partitions of this origin.

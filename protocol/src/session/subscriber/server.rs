@@ -25,8 +25,8 @@ pub enum SubscriberRequest {
         token: u64,
         /// The cursor.
         cursor: CursorName,
-        /// Whether it holds retention back.
-        hold: bool,
+        /// Whether it holds retention back; `None`: as it is, and a new one does not.
+        hold: Option<bool>,
         /// Where it is to stand. Other partitions of the cursor stay where they are.
         positions: Vec<(PartitionId, Offset)>,
     },

@@ -30,7 +30,7 @@ fn a_full_disk_refuses_publishing_serves_cursors_and_recovers() {
     let set = |at: u64| Operation::SetCursor {
         name: CursorName::new("c").unwrap(),
         topic: topic("t"),
-        hold: false,
+        hold: None,
         positions: vec![(slot, Offset::new(at))],
     };
     for at in 0..100 {
@@ -86,7 +86,7 @@ fn where_no_file_can_be_opened_all_is_refused_until_one_can() {
     assert!(world.store.view().status().full);
     let batch = batch(&[event("later", "x", "")], first + 1);
     let publication = world.publication("p", 1, batch);
-    let (name, hold) = (CursorName::new("c").unwrap(), false);
+    let (name, hold) = (CursorName::new("c").unwrap(), None);
     let cursor = Operation::SetCursor { name, topic: topic("t"), hold, positions: Vec::new() };
     for operation in [publication, cursor] {
         let now = world.now();

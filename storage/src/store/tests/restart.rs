@@ -71,7 +71,7 @@ fn cursor(world: &mut World, at: u64, hold: bool) {
     let answer = world.run(Operation::SetCursor {
         name: CursorName::new("c").unwrap(),
         topic: topic("t"),
-        hold,
+        hold: Some(hold),
         positions: vec![(slot, Offset::new(at))],
     });
     assert_eq!(answer, Answer::CursorSet);
@@ -233,6 +233,40 @@ fn dropped_files_take_no_open_files_after_a_start() {
     assert!(dropped <= 6, "{dropped} dropped files keep a run");
     assert!(after <= before + 2, "{before}, {after} files are open");
     assert!(names <= names_before + 2, "{names_before}, {names} names are there");
+}
+
+/// Without the newest files the journal does not know that anything is missing; their runs do.
+#[test]
+fn missing_newest_files_are_refused() {
+    let mut world = World::with_topic("plant");
+    Published::default().fill(&mut world, 3);
+    world.settle();
+    let names: Vec<String> =
+        world.store.journal.files().iter().map(|file| file.name.clone()).collect();
+    assert!(names.len() >= 4);
+    for name in names.iter().rev() {
+        Disk::remove(&world.disk, name).unwrap();
+        let before = Disk::list(&world.disk).unwrap();
+        let error = open(&world.disk, &world.options, 9, world.now).unwrap_err();
+        assert!(matches!(error, OpenError::NewestMissing { .. }), "without {name}: {error}");
+        assert_eq!(Disk::list(&world.disk).unwrap(), before, "nothing is made or deleted");
+    }
+}
+
+#[test]
+fn a_cursor_that_moves_goes_on_holding() {
+    let mut world = World::with_topic("plant");
+    Published::default().fill(&mut world, 1);
+    let slot = world.store.view().partitions(&topic("t"))[0].slot;
+    let mut moved = |hold| {
+        let (name, topic) = (CursorName::new("c").unwrap(), topic("t"));
+        let positions = vec![(slot, Offset::new(1))];
+        let set = Operation::SetCursor { name, topic, hold, positions };
+        assert_eq!(world.run(set), Answer::CursorSet);
+        world.store.view().cursors()[0].hold
+    };
+    let wanted = [None, Some(true), None, Some(false), None];
+    assert_eq!(wanted.map(&mut moved), [false, true, true, false, false]);
 }
 
 #[test]
