@@ -118,7 +118,7 @@ async fn damage_below_what_was_durable_stops_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damage_in_an_older_file_stops_a_start_that_reads_all() {
+async fn damage_in_an_older_file_stops_a_start() {
     let mut site = Site::new(&["munich"]);
     for round in 0..2 {
         let node = site.start("munich").await;
@@ -127,9 +127,6 @@ async fn damage_in_an_older_file_stops_a_start_that_reads_all() {
     }
     let path = journal_files(&site.data_dir("munich")).remove(0);
     let name = path.file_name().unwrap().to_str().unwrap();
-    site.set("munich", "journal.check_at_start", "all");
-    let node = site.start("munich").await;
-    assert!(node.stop().await.success(), "what is whole starts");
     turn_bit(&path);
 
     let mut node = Process::spawn(&mut site.command("munich"));

@@ -135,7 +135,7 @@ impl Default for JournalSettings {
             mark_after: Period::from_ms(50),
             retention_size: Size::from_bytes(0),
             retention_age: Period::from_ms(0),
-            check_at_start: CheckAtStart::Tail,
+            check_at_start: CheckAtStart::All,
         }
     }
 }
@@ -250,14 +250,15 @@ pub enum CheckAtStart {
     /// The newest snapshot and what was written since: a start takes no time that grows with what is
     /// kept. Damage in older files is met by who reads them.
     Tail,
-    /// All files, to their ends.
+    /// All files, to their ends: no damage goes unseen, and a start takes time that grows with what is
+    /// kept.
     All,
 }
 
 impl CheckAtStart {
     /// The name as in the file.
     pub fn as_str(self) -> &'static str {
-        CHECKS_AT_START.iter().find(|(_, check)| *check == self).map_or("tail", |(name, _)| name)
+        CHECKS_AT_START.iter().find(|(_, check)| *check == self).map_or("all", |(name, _)| name)
     }
 }
 

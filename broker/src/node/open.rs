@@ -203,7 +203,10 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
     };
     let disk_seam = Arc::clone(&counted) as Arc<dyn Disk>;
     if options.check_at_start == CheckAtStart::All {
+        tracing::info!(directory = %path().display(), "reading all of the journal");
+        let begun = Instant::now();
         check(&disk_seam).map_err(|source| NodeOpenError::Damaged { path: path(), source })?;
+        tracing::info!(seconds = begun.elapsed().as_secs_f64(), "all of the journal is whole");
     }
     let (store, report) = Store::open(disk_seam, store_options, &mut SystemEntropy, wall_now())
         .map_err(|source| NodeOpenError::Store { path: path(), source: Box::new(source) })?;

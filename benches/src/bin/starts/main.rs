@@ -44,7 +44,7 @@ struct Plan {
     #[arg(long, value_delimiter = ',', value_enum, default_values = ["short", "half", "full", "two"])]
     tail: Vec<Tail>,
     /// What is opened.
-    #[arg(long, value_delimiter = ',', value_enum, default_values = ["store", "node"])]
+    #[arg(long, value_delimiter = ',', value_enum, default_values = ["store", "node", "whole"])]
     what: Vec<What>,
     /// Openings of each kind.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]

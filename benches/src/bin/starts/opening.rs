@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use takt_benches::{EventSource, Seeded};
+use takt_broker::config::CheckAtStart;
 use takt_broker::node::{Node, NodeOptions};
 use takt_protocol::event::Event;
 use takt_protocol::words::Timestamp;
@@ -21,8 +22,11 @@ use super::history::options;
 pub(super) enum What {
     /// The store alone.
     Store,
-    /// A node: the store, its threads, and then one event up to its receipt.
+    /// A node that reads the journal's end: the store, its threads, and then one event up to its
+    /// receipt.
     Node,
+    /// A node that reads all of the journal, as it does unless it is told otherwise.
+    Whole,
 }
 
 /// What an opening came to.
@@ -55,8 +59,13 @@ const NOW: Timestamp = Timestamp::from_micros(1_760_000_001_000_000);
 pub(super) fn open(dir: &Path, what: What) -> Opening {
     match what {
         What::Store => open_store(dir),
-        What::Node => tokio::runtime::Runtime::new().expect("a runtime").block_on(open_node(dir)),
+        What::Node => block_on(open_node(dir, CheckAtStart::Tail)),
+        What::Whole => block_on(open_node(dir, CheckAtStart::All)),
     }
+}
+
+fn block_on<T>(opening: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(opening)
 }
 
 /// What is read off when it is open.
@@ -94,13 +103,13 @@ fn open_store(dir: &Path) -> Opening {
     Opening { keys: status.keys, orders: status.orders, ..opening }
 }
 
-async fn open_node(dir: &Path) -> Opening {
+async fn open_node(dir: &Path, check_at_start: CheckAtStart) -> Opening {
     let settings = options();
     let embedded = NodeOptions::embedded(settings.node.as_str(), dir).expect("a name");
     let (journal, keys_max) = (settings.journal, settings.keys_max);
     let clocks = Clocks::start();
-    let node = Node::open(NodeOptions { journal, keys_max, ..embedded }).await;
-    let node = node.expect("a sound journal");
+    let options = NodeOptions { journal, keys_max, check_at_start, ..embedded };
+    let node = Node::open(options).await.expect("a sound journal");
     let opening = clocks.read();
     let status = node.view().status();
 

@@ -82,6 +82,7 @@ pub(super) fn table(out: &mut impl Write, series: &[Series]) -> io::Result<()> {
         let what = match series.what {
             What::Store => "store",
             What::Node => "node",
+            What::Whole => "whole",
         };
         table.push([
             Cell::from(size(series.left.journal_bytes)),
