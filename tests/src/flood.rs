@@ -27,6 +27,8 @@ const BATCH: u64 = 200;
 const SLOW_CREDIT_BYTES: usize = 64 << 20;
 /// How often a slow reader reads a byte.
 const SLOW_BYTE_EVERY: Duration = Duration::from_secs(1);
+/// How many events the fast reader reads until it says so.
+const COMMIT_EVERY: u64 = 200_000;
 /// Data of events that is sent over and over.
 const SAMPLES: u64 = 64;
 
@@ -58,6 +60,8 @@ impl Flood {
     pub async fn start() -> Self {
         let mut site = Site::new(&[PLANT]);
         site.set(PLANT, "journal.file_size", "64MiB");
+        // What the fast reader has read may go: a flood fills no disk.
+        site.set(PLANT, "journal.retention_size", "1GiB");
         let node = site.start(PLANT).await;
         let settings = TopicSettings {
             partitions: 1,
@@ -126,8 +130,12 @@ impl Flood {
     /// If it does not.
     pub async fn finish(mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        within("the producers", async { while self.producers.join_next().await.is_some() {} })
-            .await;
+        let ended = async {
+            while let Some(ended) = self.producers.join_next().await {
+                ended.expect("a producer has all its receipts");
+            }
+        };
+        within("the producers", ended).await;
         let info = self.client.admin().topic_info(TOPIC).await.expect("the topic");
         let end = info.partitions[0].end_offset;
         assert_eq!(end, self.acknowledged(), "what is stored was acknowledged");
@@ -186,14 +194,20 @@ async fn produce(client: Client, number: u64, stop: Arc<AtomicBool>, acknowledge
     }
 }
 
-/// Counts what arrives. It must come without a hole.
+/// Counts what arrives. It must come without a hole, so retention waits for it.
 async fn read_on(client: Client, read: Arc<AtomicU64>) {
-    let mut consumer =
-        client.consumer(TOPIC).from(Start::Earliest).build().expect("names that hold");
+    let consumer = client.consumer(TOPIC).from(Start::Earliest).cursor("fast").hold(true).build();
+    let mut consumer = consumer.expect("names that hold");
+    let mut committed = 0;
     while let Some(batch) = consumer.next_batch().await {
         let batch = batch.expect("it can be read").batch;
         assert_eq!(batch.header().base_offset.get(), read.load(Ordering::Relaxed), "a hole");
-        read.store(batch.end_offset().get(), Ordering::Relaxed);
+        let end = batch.end_offset().get();
+        read.store(end, Ordering::Relaxed);
+        if end - committed >= COMMIT_EVERY {
+            consumer.commit().await.expect("the node takes it");
+            committed = end;
+        }
     }
 }
 

@@ -35,7 +35,8 @@ pub fn beside(name: &str) -> PathBuf {
     path
 }
 
-/// A running `takt`. It is killed and reaped when this is dropped.
+/// A running `takt`. It is killed and reaped when this is dropped; where a test fails then, it prints
+/// what it said.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -191,6 +192,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (id, ended) = (self.id(), self.child.try_wait().ok().flatten());
+            eprintln!("process {id}, ended: {ended:?}, said\n{}", self.log());
+        }
         // Both fail only where it has ended and been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
