@@ -60,7 +60,8 @@ impl Flood {
     pub async fn start() -> Self {
         let mut site = Site::new(&[PLANT]);
         site.set(PLANT, "journal.file_size", "64MiB");
-        // What the fast reader has read may go: a flood fills no disk.
+        // What the fast reader has read may go: a flood fills no disk. Nobody else waits for it.
+        site.set(PLANT, "upstream.topics", &format!("[\"{}\"]", crate::site::TOPIC));
         site.set(PLANT, "journal.retention_size", "1GiB");
         let node = site.start(PLANT).await;
         let settings = TopicSettings {

@@ -10,6 +10,7 @@ mod cursor;
 mod event_line;
 mod import;
 mod init;
+mod memory;
 mod order;
 mod outcome;
 pub mod output;
@@ -113,6 +114,7 @@ enum Online {
 
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
+    memory::map_large_buffers();
     let Cli { common, command } = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
