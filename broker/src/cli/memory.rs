@@ -1,15 +1,16 @@
-//! How the process takes its memory from the system. The one place with `unsafe` in it.
+//! How much freed memory the process keeps. The one place with `unsafe` in it.
 
-/// From this size on, in bytes, a buffer is taken from the system by itself, and goes back to it.
+/// From this size on, in bytes, a buffer is taken from the system by itself: above all that a node
+/// makes often, which are reads, frames and commits.
 #[cfg(target_env = "gnu")]
-const MAPPED_BYTES_MIN: libc::c_int = 128 << 10;
+const MAPPED_BYTES_MIN: libc::c_int = 2 << 20;
 
-/// Has large buffers, those of reads, frames and commits, come from the system one by one. glibc
-/// begins like that, but puts ever larger ones between small ones once one was freed; what is left
-/// between them, under many readers, is more than all else that a node needs.
+/// Has the allocator give back what is free. glibc keeps ever more of it, each time that a larger
+/// buffer is freed, up to 64 MiB a heap; with 100 slow readers a node came to need twice as much
+/// (`benches/README.md`). A size that is set once stops that, for what it keeps too.
 ///
 /// To be called before there is a second thread.
-pub(super) fn map_large_buffers() {
+pub(super) fn give_back_what_is_free() {
     #[cfg(target_env = "gnu")]
     {
         #[expect(unsafe_code, reason = "no library has a safe call")]
@@ -17,6 +18,6 @@ pub(super) fn map_large_buffers() {
         // given out changes. Calls from several threads at once are allowed, too.
         let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN) };
         // Where it is refused, a node needs more memory, and all else is as before.
-        debug_assert_eq!(taken, 1, "glibc takes a threshold of up to 32 MiB");
+        debug_assert_eq!(taken, 1, "glibc takes sizes of up to 32 MiB");
     }
 }

@@ -114,7 +114,7 @@ enum Online {
 
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
-    memory::map_large_buffers();
+    memory::give_back_what_is_free();
     let Cli { common, command } = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
