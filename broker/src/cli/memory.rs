@@ -6,8 +6,8 @@
 const MAPPED_BYTES_MIN: libc::c_int = 2 << 20;
 
 /// Has the allocator give back what is free. glibc keeps ever more of it, each time that a larger
-/// buffer is freed, up to 64 MiB a heap; with 100 slow readers a node came to need twice as much
-/// (`benches/README.md`). A size that is set once stops that, for what it keeps too.
+/// buffer is freed, up to 64 MiB a heap; with 100 slow readers a node came to need half as much
+/// again (`benches/README.md`). A size that is set once stops that, for what it keeps too.
 ///
 /// To be called before there is a second thread.
 pub(super) fn give_back_what_is_free() {
