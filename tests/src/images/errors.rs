@@ -59,6 +59,8 @@ pub struct Sum {
     pub not_started: u64,
     /// It answered `Full` and went on.
     pub full: u64,
+    /// It answered `Unreadable` and went on.
+    pub unread: u64,
     /// It went on, as a job of the background or nothing depended on the call.
     pub went_on: u64,
     /// Images that only a start made readable for the independent reader.
@@ -106,7 +108,7 @@ fn live(seed: u64, case: Case, sum: &mut Sum) -> Result<(), Violation> {
     disk.fail_call_at(case.call, case.at, case.fault);
     let mut dice = Dice::new(case.at);
     let mut player = Player::closed(&disk, player::options(), seed << 16);
-    let (mut halted, mut full) = (false, false);
+    let (mut halted, mut full, mut unread) = (false, false, false);
     if player.start().is_err() {
         sum.not_started += 1;
         halted = true;
@@ -116,6 +118,8 @@ fn live(seed: u64, case: Case, sum: &mut Sum) -> Result<(), Violation> {
         match player.play(step) {
             Ok(()) => {}
             Err(Halt::Full) => full = true,
+            // Only a read that failed is a reason for that.
+            Err(Halt::Unread) if case.call == Call::Read => unread = true,
             Err(halt) => {
                 ensure(!halted, "D4", || format!("it stops a second time: {halt}"))?;
                 halted = true;
@@ -131,7 +135,8 @@ fn live(seed: u64, case: Case, sum: &mut Sum) -> Result<(), Violation> {
         }
     }
     sum.full += u64::from(full);
-    sum.went_on += u64::from(!halted && !full);
+    sum.unread += u64::from(unread);
+    sum.went_on += u64::from(!halted && !full && !unread);
     at_this_moment(&player, case, &mut dice, sum)?;
     player.stop().map_err(|halt| Violation::new("D4", format!("it does not stop: {halt}")))?;
     at_this_moment(&player, case, &mut dice, sum)
@@ -205,6 +210,7 @@ pub fn run(args: &Args) -> ExitCode {
         sum.stopped += found.stopped;
         sum.not_started += found.not_started;
         sum.full += found.full;
+        sum.unread += found.unread;
         sum.went_on += found.went_on;
         sum.tidied += found.tidied;
         sum.violations.extend(found.violations);
@@ -219,6 +225,7 @@ pub fn run(args: &Args) -> ExitCode {
         "stopped": sum.stopped,
         "not_started_at_once": sum.not_started,
         "answered_full": sum.full,
+        "answered_unreadable": sum.unread,
         "went_on": sum.went_on,
         "images_tidied_by_a_start": sum.tidied,
         "violations": sum.violations.len(),

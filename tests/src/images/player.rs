@@ -57,6 +57,9 @@ pub enum Halt {
     /// The disk has no room for it.
     #[error("the store says that the disk is full")]
     Full,
+    /// A read failed that it would have taken to decide: to be sent again.
+    #[error("the store says that it could not read what decides it")]
+    Unread,
 }
 
 /// A producer in a topic: its epoch and its next sequence.
@@ -521,11 +524,13 @@ impl Player {
 
 fn refused(answer: &Answer) -> Result<(), Halt> {
     let code = if let Answer::Refused(refusal) = answer { Some(refusal.code) } else { None };
-    assert!(
-        *answer == Answer::Full || matches!(code, Some(ErrorCode::Full | ErrorCode::Stopping)),
-        "not an answer to this: {answer:?}"
-    );
-    Err(if code == Some(ErrorCode::Stopping) { Halt::Commit } else { Halt::Full })
+    Err(match code {
+        Some(ErrorCode::Stopping) => Halt::Commit,
+        Some(ErrorCode::Unreadable) => Halt::Unread,
+        Some(ErrorCode::Full) => Halt::Full,
+        None if *answer == Answer::Full => Halt::Full,
+        Some(_) | None => panic!("not an answer to this: {answer:?}"),
+    })
 }
 
 /// The only producer.
