@@ -18,7 +18,7 @@ fn all_that_a_power_cut_leaves_of_a_run_starts_with_what_was_acknowledged() {
     let mut counts = Counts::default();
     for seed in 0..2 {
         let run = Recorded::new(seed, 50);
-        for index in spread(seed, run.moments()).into_iter().step_by(29) {
+        for index in spread(seed, run.moments()).into_iter().step_by(23) {
             let moment = run.cut(index, EFFORT);
             assert_eq!(moment.violation, None);
             counts += moment.counts;

@@ -65,6 +65,7 @@ pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Outcome, Fail
     tokio::select! {
         () = stop.wait() => tracing::info!("stopping"),
         reason = node.failed() => {
+            node.hang_up().await;
             // It may be tried anew only from the disk's content: see the journal's start.
             return Err(Failure::new(format!(
                 "the journal in {} has failed: {reason}; nothing more is acknowledged. See to the \

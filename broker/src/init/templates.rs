@@ -101,9 +101,10 @@ mark_after = "{mark_after}"
 retention_size = "{retention_size}"
 retention_age = "{retention_age}"
 # How much is read before the node opens; damage in it stops the start. "all": the whole journal,
-# which takes about as long as the disk takes to read it. "tail": what was written since the newest
-# snapshot, which takes less than a second; damage in older files is never served, but only who
-# reads them meets it. "takt verify" reads all of them while the node is stopped.
+# which takes about as long as the disk takes to read it. "tail": the first block of each file, and
+# what was written since the newest snapshot, which takes less than a second; other damage in older
+# files is never served, but only who reads them meets it. "takt verify" reads all of them while the
+# node is stopped.
 check_at_start = "{check_at_start}"
 
 [ledger]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use takt_client::Client;
 use takt_client::tls::{Identity, TrustDomain};
 use takt_client::transport::{FrameStream, PipeConnector, pipe};
+use takt_protocol::codes::ErrorCode;
 use takt_protocol::words::NodeName;
 use takt_storage::disk::DiskCounters;
 use takt_storage::store::{Answer, OpenReport, Operation};
@@ -40,6 +41,7 @@ pub struct Node {
     inner: Arc<Inner>,
     connector: PipeConnector,
     address: Option<SocketAddr>,
+    endpoint: Option<quinn::Endpoint>,
     report: OpenReport,
     threads: Option<WriterThreads>,
     tasks: Vec<JoinHandle<()>>,
@@ -128,6 +130,15 @@ impl Node {
         }
     }
 
+    /// Tells the peers that the node ends, so that they need not find out. Whoever waits for
+    /// [`Node::failed`] does this after it; [`Node::close`] does it too.
+    pub async fn hang_up(&self) {
+        let Some(endpoint) = &self.endpoint else { return };
+        endpoint.close(ErrorCode::Stopping.number().into(), b"");
+        // A peer that is gone answers nothing.
+        let _ = tokio::time::timeout(HANG_UP_DEADLINE, endpoint.wait_idle()).await;
+    }
+
     /// Ends the node cleanly: sessions are closed, what was accepted becomes durable, and the
     /// journal gets its last mark.
     ///
@@ -145,6 +156,7 @@ impl Node {
             // They have nothing left to do; this waits for the moment that their end takes.
             let _ = tokio::task::spawn_blocking(move || threads.join()).await;
         }
+        self.hang_up().await;
         match end {
             WriterState::Failed { reason } => Err(reason),
             WriterState::Running { .. } | WriterState::Stopped => Ok(()),
@@ -194,3 +206,5 @@ async fn serve_until_stop(inner: Arc<Inner>, peer: Identity, stream: FrameStream
 
 /// How long a peer has for its handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an ending node waits for its peers to have heard of it.
+const HANG_UP_DEADLINE: Duration = Duration::from_secs(1);

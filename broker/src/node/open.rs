@@ -143,12 +143,13 @@ impl Node {
         make_topics(&inner, &options).await?;
         let (connector, pipe_task) = serve_pipe(&inner);
         let mut tasks = vec![pipe_task];
-        let mut address = None;
+        let (mut address, mut door) = (None, None);
         if let Some(network) = options.network {
             let listening = network.listen;
             let endpoint = listen(&inner, &network)?;
             address = Some(endpoint.local_addr().unwrap_or(listening));
             let domain = network.trust_domain.clone();
+            door = Some(endpoint.clone());
             tasks.push(tokio::spawn(listener::listen(Arc::clone(&inner), endpoint, domain)));
             if let Some(upstream) = network.upstream {
                 let (credentials, domain) = (network.credentials, network.trust_domain);
@@ -157,7 +158,7 @@ impl Node {
             }
         }
         let threads = Some(threads);
-        Ok(Self { inner, connector, address, report, threads, tasks, stop })
+        Ok(Self { inner, connector, address, endpoint: door, report, threads, tasks, stop })
     }
 }
 

@@ -10,6 +10,7 @@ mod crash;
 mod fault;
 mod inode;
 mod lie;
+mod sectors;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -311,10 +312,11 @@ impl State {
     }
 
     fn free_bytes(&self) -> u64 {
+        let Some(capacity) = self.capacity_bytes else { return u64::MAX / 2 };
         // A file without a name counts no more, as if it had been closed.
         let len = |inode| self.inodes.get(inode).map_or(0, |inode| inode.cached.len() as u64);
         let used: u64 = self.names.values().map(len).sum();
-        self.capacity_bytes.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used))
+        capacity.saturating_sub(used)
     }
 }
 
@@ -488,7 +490,7 @@ impl DiskFile for SimFile {
             }
             let growth = (at + bytes.len()).saturating_sub(inode.cached.len()) as u64;
             let used = inode.cached.len() as u64;
-            if growth > state.free_bytes().saturating_sub(used) && growth > 0 {
+            if growth > 0 && growth > state.free_bytes().saturating_sub(used) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             if let Some((write, by)) = state.misdirected_at

@@ -23,6 +23,7 @@ mod commit;
 mod file;
 pub mod layout;
 mod names;
+mod newest;
 mod options;
 mod position;
 mod preamble;

@@ -19,6 +19,19 @@ pub(crate) fn parse_journal(name: &str) -> Option<(Position, Incarnation)> {
     (journal(start, incarnation) == name).then_some((start, incarnation))
 }
 
+/// An empty file that says which journal file is the newest.
+pub(crate) fn newest(start: Position, incarnation: Incarnation) -> String {
+    format!("newest-{:016x}-{:08x}", start.get(), incarnation.get())
+}
+
+/// Incarnation and start, in the order of the journal's files; `None` if it is none.
+pub(crate) fn parse_newest(name: &str) -> Option<(Incarnation, Position)> {
+    let (start, incarnation) = name.strip_prefix("newest-")?.split_once('-')?;
+    let start = Position::new(u64::from_str_radix(start, 16).ok()?);
+    let incarnation = Incarnation::new(u32::from_str_radix(incarnation, 16).ok()?);
+    (newest(start, incarnation) == name).then_some((incarnation, start))
+}
+
 pub(crate) fn spare(number: u64) -> String {
     format!("spare-{number}")
 }

@@ -11,6 +11,7 @@ use super::{
     file::{FileInfo, JournalFile},
     layout::{BLOCK, narrow, wide},
     names,
+    newest::Newest,
     position::{Chain, Incarnation, JournalId, Position},
     preamble::{Preamble, PreambleError},
     walk::Walk,
@@ -50,6 +51,7 @@ pub(crate) struct Others {
     pub(crate) superseded: Vec<String>,
     pub(crate) spares: Vec<(u64, u64)>,
     pub(crate) reserve: Vec<usize>,
+    pub(crate) newest: Newest,
 }
 
 /// What the newest file says of the journal's end.
@@ -107,6 +109,15 @@ pub enum ScanError {
         file: String,
         /// What is wrong.
         source: PreambleError,
+    },
+    /// The newest file is gone, and nothing in the journal names it.
+    #[error(
+        "{file} is missing: it was the journal's newest file and may hold records that were \
+         acknowledged; restore it from a backup, or begin anew in an empty directory"
+    )]
+    NewestMissing {
+        /// The file's name.
+        file: String,
     },
     /// A file of another journal is among them.
     #[error("{file} belongs to journal {found}, not to {expected}")]
@@ -179,6 +190,7 @@ impl Scan {
         let in_list = |source| ScanError::Io { file: "list".to_owned(), source };
         let mut files = Vec::new();
         let mut others = Others::default();
+        let mut newest = None;
         for (name, len_bytes) in disk.list().map_err(in_list)? {
             if let Some(named) = names::parse_journal(&name) {
                 files.push(open_file(&*disk, &name, named, len_bytes)?);
@@ -188,12 +200,21 @@ impl Scan {
                 others.spares.push((number, len_bytes));
             } else if let Some(chunk) = names::parse_reserve(&name) {
                 others.reserve.push(chunk);
+            } else if let Some(named) = names::parse_newest(&name) {
+                newest = newest.max(Some(named));
             }
         }
         files.sort_by_key(|file| (file.preamble.identity.incarnation, file.preamble.start));
         check_order(&files)?;
         drop_superseded(&mut files, &mut others);
-        let Some(last) = files.last() else { return Err(ScanError::NoJournal) };
+        let last = files.last();
+        let found = last.map(|last| (last.preamble.identity.incarnation, last.preamble.start));
+        if let Some((incarnation, start)) = newest.filter(|_| found < newest) {
+            return Err(ScanError::NewestMissing { file: names::journal(start, incarnation) });
+        }
+        others.newest =
+            Newest(newest.map(|(incarnation, start)| names::newest(start, incarnation)));
+        let Some(last) = last else { return Err(ScanError::NoJournal) };
 
         let in_last = |source| ScanError::Io { file: last.file.name(), source };
         let mut rest = vec![0; last.preamble.len() - BLOCK];

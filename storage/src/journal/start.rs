@@ -18,7 +18,7 @@ use super::{
     options::{Entropy, JournalOptions},
     position::{Chain, Identity, Incarnation, JournalId, Position, Salt},
     preamble::{Draft, Preamble},
-    scan::{CutTail, Rot, Scan},
+    scan::{CutTail, Others, Rot, Scan},
     spare::{SLICE_BYTES, SpareFile, SpareWork, remove_if_there, write_zeros},
     walk::Walk,
     writer::Journal,
@@ -166,6 +166,8 @@ impl Scan {
         }
         let (image, copied_commits) = self.image(snapshot, entropy).map_err(at("copying"))?;
         let (file, used_reserve) = self.place(&image, options)?;
+        let named = self.others.newest.move_to(&*self.disk, file.start, file.identity.incarnation);
+        named.map_err(at("naming the newest file"))?;
 
         let mut superseded = std::mem::take(&mut self.others.superseded);
         let start = self.tail.synced_upto;
@@ -328,8 +330,8 @@ impl Scan {
             scanned.file.close(scanned.end);
             files.push(scanned.file);
         }
-        files.push(Arc::clone(&file));
-        journal(self.disk, options, image, file, files, self.others.reserve, number)
+        files.push(file);
+        journal(self.disk, options, image, files, self.others, number)
     }
 }
 
@@ -377,8 +379,11 @@ impl Journal {
         let len_bytes = options.file_bytes.max(image.len_min(options));
         let file = place_fresh(&*disk, &image, len_bytes)
             .map_err(|source| full_or(&*disk, source, len_bytes, "making the first file"))?;
-        let (files, reserve) = (vec![Arc::clone(&file)], (0..options.reserve_chunks).collect());
-        Ok(journal(disk, options, &image, file, files, reserve, 0))
+        let mut others =
+            Others { reserve: (0..options.reserve_chunks).collect(), ..Others::default() };
+        let named = others.newest.move_to(&*disk, file.start, file.identity.incarnation);
+        named.map_err(at("naming the newest file"))?;
+        Ok(journal(disk, options, &image, vec![file], others, 0))
     }
 }
 
@@ -414,11 +419,11 @@ fn journal(
     disk: Arc<dyn Disk>,
     options: &JournalOptions,
     image: &Image,
-    current: Arc<JournalFile>,
     files: Vec<Arc<JournalFile>>,
-    reserve: Vec<usize>,
+    others: Others,
     spare_number: u64,
 ) -> Journal {
+    let current = Arc::clone(files.last().expect("a journal has a file"));
     current.set_written(image.position);
     Journal {
         disk,
@@ -429,7 +434,8 @@ fn journal(
         position: image.position,
         chain: image.chain,
         witnessed: true,
-        reserve,
+        reserve: others.reserve,
+        newest: others.newest,
         spare_numbers: Arc::new(AtomicU64::new(spare_number)),
     }
 }

@@ -16,6 +16,7 @@ use super::{
     file::{FileInfo, JournalFile, SealedCommit, Shared},
     layout::{BLOCK, SNAPSHOT_MAX, padded, wide},
     names,
+    newest::Newest,
     options::JournalOptions,
     position::{Chain, Identity, Incarnation, JournalId, Position},
     preamble::{Draft, Preamble},
@@ -42,6 +43,7 @@ pub struct Journal {
     pub(crate) witnessed: bool,
     /// The reserve chunks that are there.
     pub(crate) reserve: Vec<usize>,
+    pub(crate) newest: Newest,
     pub(crate) spare_numbers: Arc<AtomicU64>,
 }
 
@@ -248,7 +250,8 @@ impl Journal {
         if len_bytes < needed_bytes {
             return Err(RollError::SpareTooSmall { len_bytes, needed_bytes });
         }
-        let next = self.write_next(spare, snapshot).inspect_err(|_| self.shared.poison())?;
+        let next = self.write_next(spare, snapshot);
+        let next = next.inspect_err(|_| self.shared.poison())?;
         self.current.close(self.position);
         self.current.file.end_writing();
         let sealed = self.current.info(self.position);
@@ -259,7 +262,7 @@ impl Journal {
     }
 
     /// The name comes last: a file with a journal's name always has a good preamble.
-    fn write_next(&self, spare: SpareFile, snapshot: &[u8]) -> io::Result<Arc<JournalFile>> {
+    fn write_next(&mut self, spare: SpareFile, snapshot: &[u8]) -> io::Result<Arc<JournalFile>> {
         let previous = (self.current.start, self.identity.incarnation);
         let (preamble, bytes) = Preamble::encode(&Draft {
             identity: self.identity,
@@ -286,6 +289,7 @@ impl Journal {
             return Ok(Arc::new(JournalFile::new(&preamble, spare.file, spare.len_bytes)));
         }
         self.disk.sync_dir()?;
+        self.newest.move_to(&*self.disk, self.position, self.identity.incarnation)?;
         Ok(Arc::new(JournalFile::new(&preamble, spare.file, spare.len_bytes)))
     }
 

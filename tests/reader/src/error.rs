@@ -46,6 +46,12 @@ pub enum ReadError {
         /// Exclusive.
         to: u64,
     },
+    /// The file that was the newest is gone.
+    #[error("{file} is missing, the newest file")]
+    NewestMissing {
+        /// Its name.
+        file: String,
+    },
     /// A file's snapshot is none, or is not what the entries before it add up to.
     #[error("the snapshot of {file}: {why}")]
     Snapshot {

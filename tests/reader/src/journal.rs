@@ -60,6 +60,12 @@ impl<'a> Journal<'a> {
         let mut next = starts.into_iter();
         files.retain(|file| next.next() != Some(file.preamble.start));
 
+        let newest = directory.keys().filter_map(|name| parse_newest(name)).max();
+        let found = files.last().map(|last| (last.preamble.incarnation, last.preamble.start));
+        if let Some((incarnation, start)) = newest.filter(|_| found < newest) {
+            let file = name_of("journal", start, incarnation, "log");
+            return Err(ReadError::NewestMissing { file });
+        }
         let last = files.last_mut().ok_or(ReadError::NoJournal)?;
         last.walk(u64::MAX);
         let tail = Tail::of(last)?;
@@ -216,4 +222,12 @@ fn parse_name(name: &str) -> Option<(u64, u32)> {
     let start = u64::from_str_radix(start, 16).ok()?;
     let incarnation = u32::from_str_radix(incarnation, 16).ok()?;
     (name_of("journal", start, incarnation, "log") == name).then_some((start, incarnation))
+}
+
+/// Incarnation and start: in the order of the files.
+fn parse_newest(name: &str) -> Option<(u32, u64)> {
+    let (start, incarnation) = name.strip_prefix("newest-")?.split_once('-')?;
+    let start = u64::from_str_radix(start, 16).ok()?;
+    let incarnation = u32::from_str_radix(incarnation, 16).ok()?;
+    (format!("newest-{start:016x}-{incarnation:08x}") == name).then_some((incarnation, start))
 }

@@ -1,17 +1,19 @@
 //! A file of the simulated disk, and changes of names that are not durable yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::SECTOR_BYTES;
 use super::crash::Kept;
+use super::sectors::Sectors;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inode {
     /// Shared with the images that were taken of the disk.
     pub(super) durable: Arc<Vec<u8>>,
     pub(super) cached: Arc<Vec<u8>>,
-    pub(super) dirty: BTreeSet<usize>,
+    pub(super) dirty: Sectors,
     pub(super) dirty_len: bool,
 }
 
@@ -53,7 +55,7 @@ impl NameChange {
 }
 
 impl Inode {
-    fn range(&self, sector: usize) -> std::ops::Range<usize> {
+    fn range(&self, sector: usize) -> Range<usize> {
         let start = sector * SECTOR_BYTES;
         start..(start + SECTOR_BYTES).min(self.cached.len())
     }
@@ -87,9 +89,15 @@ impl Inode {
         if std::mem::take(&mut self.dirty_len) {
             self.persist_len();
         }
-        for sector in std::mem::take(&mut self.dirty) {
-            self.persist(sector, SECTOR_BYTES);
+        let len = self.durable.len();
+        let bytes = |sectors: Range<usize>| {
+            (sectors.start * SECTOR_BYTES).min(len)..(sectors.end * SECTOR_BYTES).min(len)
+        };
+        for range in self.dirty.runs().map(bytes).filter(|range| !range.is_empty()) {
+            let durable = Arc::make_mut(&mut self.durable);
+            durable[range.clone()].copy_from_slice(&self.cached[range]);
         }
+        self.dirty.clear();
     }
 
     pub(super) fn lose(&mut self) {
@@ -101,7 +109,7 @@ impl Inode {
     fn grains(&self, grain_bytes: usize) -> Vec<Vec<usize>> {
         let mut grains: Vec<Vec<usize>> = Vec::new();
         let of = |sector: usize| sector * SECTOR_BYTES / grain_bytes;
-        for &sector in self.dirty.iter().filter(|sector| self.differs(**sector)) {
+        for sector in self.dirty.runs().flatten().filter(|sector| self.differs(*sector)) {
             match grains.last_mut() {
                 Some(grain) if of(grain[0]) == of(sector) => grain.push(sector),
                 Some(_) | None => grains.push(vec![sector]),
@@ -176,13 +184,12 @@ impl Inode {
             self.dirty_len = true;
         }
         cached[at..end].copy_from_slice(bytes);
-        self.dirty.extend(at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+        self.dirty.insert(at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
         Arc::make_mut(&mut self.cached).resize(len, 0);
         self.dirty_len = true;
-        let sectors = len.div_ceil(SECTOR_BYTES);
-        self.dirty.retain(|&sector| sector < sectors);
+        self.dirty.cut(len.div_ceil(SECTOR_BYTES));
     }
 }

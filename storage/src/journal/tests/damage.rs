@@ -240,3 +240,45 @@ fn beside_a_damaged_first_block_the_other_files_are_read() {
     assert!(found[1].commits >= whole[1].commits && found[1].bytes >= whole[1].bytes);
     assert!(found[1].damage.is_none());
 }
+
+/// Nothing in the journal names its newest file, and a run is made only later.
+#[test]
+fn the_newest_file_is_missed_from_its_first_commit_on() {
+    let disk = SimDisk::new();
+    let mut journal = create(&disk, 1).unwrap();
+    for n in 0..12 {
+        append(&mut journal, &payload(n, 6000)).unwrap();
+        let files = journal.files();
+        let image = disk.crash_image(&mut |_| false);
+        Disk::remove(&image, &files.last().unwrap().name).unwrap();
+        let refused = Scan::open(arc(&image));
+        let is_missed = |error: &ScanError| matches!(error, ScanError::NewestMissing { file } if *file == files.last().unwrap().name);
+        assert!(refused.as_ref().is_err_and(is_missed), "{} files: {refused:?}", files.len());
+    }
+    assert!(journal.files().len() > 2);
+    drop(journal);
+    // The same of what a start makes, also where it puts nothing new behind the old.
+    for seed in 2..4 {
+        let journal = start(&disk, seed).unwrap().journal;
+        let image = disk.crash_image(&mut |_| false);
+        Disk::remove(&image, &journal.files().last().unwrap().name).unwrap();
+        assert!(matches!(Scan::open(arc(&image)), Err(ScanError::NewestMissing { .. })));
+    }
+    let names = disk.list().unwrap();
+    assert_eq!(names.iter().filter(|(name, _)| name.starts_with("newest-")).count(), 1);
+}
+
+/// A node that did not name its newest file yet left the directory.
+#[test]
+fn a_directory_without_the_name_gets_one() {
+    let disk = SimDisk::new();
+    drop(create(&disk, 1).unwrap());
+    let name = |disk: &SimDisk| disk.names().into_iter().find(|name| name.starts_with("newest-"));
+    Disk::remove(&disk, &name(&disk).unwrap()).unwrap();
+    let journal = start(&disk, 2).unwrap().journal;
+    let (newest, named) = (journal.files().remove(0), name(&disk).unwrap());
+    assert_eq!(
+        newest.name.strip_prefix("journal-"),
+        named.strip_prefix("newest-").map(|n| n.to_owned() + ".log").as_deref()
+    );
+}
