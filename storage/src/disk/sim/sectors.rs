@@ -29,7 +29,7 @@ impl Sectors {
     /// Leaves those below `end` alone.
     pub(super) fn cut(&mut self, end: usize) {
         self.0.truncate(end.div_ceil(BITS));
-        if end % BITS != 0
+        if !end.is_multiple_of(BITS)
             && let Some(last) = self.0.get_mut(end / BITS)
         {
             *last &= u64::MAX >> (BITS - end % BITS);
@@ -70,15 +70,12 @@ mod tests {
         fn it_is_a_set(steps in proptest::collection::vec((0_usize..400, 0_usize..150, 0_u8..8), 0..20)) {
             let (mut sectors, mut model) = (Sectors::default(), BTreeSet::new());
             for (from, len, kind) in steps {
-                match kind {
-                    0 => {
-                        sectors.cut(from);
-                        model.retain(|sector| *sector < from);
-                    }
-                    _ => {
-                        sectors.insert(from..from + len);
-                        model.extend(from..from + len);
-                    }
+                if kind == 0 {
+                    sectors.cut(from);
+                    model.retain(|sector| *sector < from);
+                } else {
+                    sectors.insert(from..from + len);
+                    model.extend(from..from + len);
                 }
                 let found: Vec<usize> = sectors.runs().flatten().collect();
                 prop_assert_eq!(found, model.iter().copied().collect::<Vec<_>>());
