@@ -32,7 +32,7 @@ pub enum BenchError {
     },
     /// One connection has no room for so many producers and topics.
     #[error(
-        "{sessions} sessions (the larger of --producers and --topics) are more than one connection \
+        "{sessions} sessions (the larger of --producers and --topics) are more than one client \
          over QUIC takes, {max}; use fewer, or --transport embedded"
     )]
     TooManySessions {

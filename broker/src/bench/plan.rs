@@ -21,8 +21,8 @@ const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
 const AHEAD_BYTES: u64 = 128 << 20;
 /// The largest size at which a producer may be told to send a batch.
 const BATCH_BYTES_MAX: u64 = 900 << 10;
-/// Streams of a connection that may be open, less some for questions.
-const SESSIONS_MAX: u16 = 28;
+/// Streams that a client may have open, less some for questions.
+const SESSIONS_MAX: u16 = 500;
 /// More than any report of the generated log has as JSON, in bytes.
 pub(super) const REPORT_BYTES_MAX: u64 = 1 << 10;
 /// More than a node takes in a second, where how many it takes is not known before.

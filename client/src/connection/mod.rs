@@ -45,7 +45,8 @@ impl Connector {
 }
 
 /// A client of one node. Cheap to clone; all clones and all their producers and consumers share
-/// one connection, which is dialled again whenever it is lost.
+/// one connection, and a further one where the node admits no more streams on it: 32 each, up to 512.
+/// What is lost is dialled again.
 #[derive(Debug, Clone)]
 pub struct Client {
     connector: Arc<Connector>,

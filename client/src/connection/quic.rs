@@ -1,4 +1,5 @@
-//! One QUIC connection that is shared by sessions and dialled again when it is lost.
+//! QUIC connections that are shared by sessions and dialled again when they are lost: one, and further
+//! ones where the node admits no more streams on those that are there.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,6 +22,8 @@ use crate::transport::FrameStream;
 const DIAL: Duration = Duration::from_secs(10);
 /// How long to wait for the peer to admit one more stream.
 const OPEN: Duration = Duration::from_secs(10);
+/// How many connections one client may have: 512 streams at a node, which admits 32 on each.
+const CONNECTIONS_MAX: usize = 16;
 
 /// Dials a node and opens streams to it.
 #[derive(Debug)]
@@ -37,7 +40,8 @@ pub struct QuicConnector {
 #[derive(Debug, Default)]
 struct Line {
     endpoint: Option<Endpoint>,
-    connection: Option<Connection>,
+    /// Oldest first.
+    connections: Vec<Connection>,
     backoff: Backoff,
     not_before: Option<Instant>,
     closed: bool,
@@ -85,13 +89,29 @@ impl QuicConnector {
         Ok(())
     }
 
-    /// Opens a stream, over the connection that is there or a new one: one attempt, after the wait
+    /// Opens a stream, over a connection that is there or a new one: one attempt, after the wait
     /// that earlier ones that failed have brought.
     ///
     /// # Errors
     /// [`ConnectError`].
     pub async fn open(&self) -> Result<FrameStream, ConnectError> {
-        let connection = self.connection().await?;
+        // Whoever else needs a connection waits here for the one that is being dialled.
+        let mut line = self.line.lock().await;
+        self.tidy(&mut line)?;
+        for connection in &line.connections {
+            // At once, or not on this one.
+            match timeout(Duration::ZERO, connection.open_bi()).await {
+                Ok(Ok(stream)) => return Ok(FrameStream::quic(stream)),
+                Ok(Err(error)) => return Err(self.failed(&error)),
+                Err(_) => {}
+            }
+        }
+        let full = line.connections.last().filter(|_| line.connections.len() >= CONNECTIONS_MAX);
+        let connection = match full.cloned() {
+            Some(full) => full,
+            None => self.one_more(&mut line).await?,
+        };
+        drop(line);
         match timeout(OPEN, connection.open_bi()).await {
             Ok(Ok(stream)) => Ok(FrameStream::quic(stream)),
             Ok(Err(error)) => Err(self.failed(&error)),
@@ -104,36 +124,55 @@ impl QuicConnector {
     /// # Errors
     /// As [`QuicConnector::open`].
     pub async fn connection(&self) -> Result<Connection, ConnectError> {
-        // Whoever else needs a connection waits here for the one that is being dialled.
         let mut line = self.line.lock().await;
+        self.tidy(&mut line)?;
+        match line.connections.first() {
+            Some(live) => Ok(live.clone()),
+            None => self.one_more(&mut line).await,
+        }
+    }
+
+    /// Forgets connections that are lost.
+    fn tidy(&self, line: &mut Line) -> Result<(), ConnectError> {
         if line.closed {
             return Err(ConnectError::Closed);
         }
-        if let Some(live) = line.connection.as_ref().filter(|c| c.close_reason().is_none()) {
-            return Ok(live.clone());
-        }
-        let last = line.connection.take().and_then(|connection| connection.close_reason());
-        if let Some(ConnectionError::ApplicationClosed(close)) = last
-            && close.error_code == VarInt::from_u32(ErrorCode::Forbidden.number())
-        {
+        let mut forbidden = false;
+        line.connections.retain(|connection| {
+            let lost = connection.close_reason();
+            if let Some(ConnectionError::ApplicationClosed(close)) = &lost {
+                forbidden |= close.error_code == VarInt::from_u32(ErrorCode::Forbidden.number());
+            }
+            lost.is_none()
+        });
+        if forbidden {
             return Err(ConnectError::Forbidden { address: self.address.clone() });
         }
+        Ok(())
+    }
+
+    async fn one_more(&self, line: &mut Line) -> Result<Connection, ConnectError> {
+        let further = !line.connections.is_empty();
         if let Some(not_before) = line.not_before {
             sleep_until(not_before).await;
         }
         // Set before the attempt: it may be dropped half-way.
         line.not_before = Some(Instant::now() + line.backoff.wait());
-        let connection = self.dial(&mut line).await?;
+        let connection = self.dial(line).await?;
         line.backoff.reset();
-        line.connection = Some(connection.clone());
+        if further {
+            // None was lost: the next one needs no pause.
+            line.not_before = None;
+        }
+        line.connections.push(connection.clone());
         Ok(connection)
     }
 
-    /// Ends the connection for good and waits until the peer has been told.
+    /// Ends the connections for good and waits until the peer has been told.
     pub async fn close(&self) {
         let mut line = self.line.lock().await;
         line.closed = true;
-        if let Some(connection) = line.connection.take() {
+        for connection in line.connections.drain(..) {
             connection.close(VarInt::from_u32(0), b"done");
         }
         if let Some(endpoint) = line.endpoint.take() {

@@ -120,6 +120,31 @@ async fn sessions_survive_their_connection() {
     listening.accepting.abort();
 }
 
+/// A node admits 32 streams on a connection: the next one goes over another, and both are dialled
+/// again.
+#[tokio::test]
+async fn more_sessions_than_a_connection_admits_take_another() {
+    let authority = Authority::new();
+    let (_, node) = TestNode::start(1);
+    let listening = Listening::start(&authority, &node);
+    let client = Client::connect(listening.options(&authority, munich())).await.unwrap();
+    let open = |i: u32| client.producer("orders").name(&format!("mes-{i}")).build().unwrap();
+    let producers: Vec<_> = (0..40).map(open).collect();
+    for (i, producer) in producers.iter().enumerate() {
+        producer.send(event(&format!("{i}"), "")).await.unwrap().await.unwrap();
+    }
+    assert_eq!(listening.connections.lock().unwrap().len(), 2);
+    listening.cut();
+    for (i, producer) in producers.iter().enumerate() {
+        producer.send(event(&format!("again {i}"), "")).await.unwrap().await.unwrap();
+    }
+    assert_eq!(listening.connections.lock().unwrap().len(), 2);
+    assert_eq!(node.model().stored_ids().len(), 80);
+    drop(producers);
+    client.close().await;
+    listening.accepting.abort();
+}
+
 #[tokio::test]
 async fn who_is_not_expected_is_not_talked_to() {
     let authority = Authority::new();
