@@ -78,9 +78,6 @@ pub enum StoreError {
     /// The next journal file could not be begun.
     #[error(transparent)]
     Roll(#[from] RollError),
-    /// The disk is full, and so is the reserve.
-    #[error("the disk is full and the reserve is used up; free space and start the node again")]
-    ReserveEmpty,
     /// A run is damaged, and its journal files are there.
     #[error("{0}; it is made again at the next start")]
     Run(#[source] RunError),

@@ -54,8 +54,8 @@ pub(super) struct Files {
     job_out: bool,
     /// Why the last spare was not made.
     no_spare: Option<io::Error>,
-    /// Where neither a spare nor a chunk of the reserve is to be had, which is no full disk: what
-    /// is staged waits, and everything else is refused.
+    /// Where neither a spare nor a chunk of the reserve is to be had: what is staged waits, and
+    /// everything else is refused.
     pub(super) stuck: bool,
     /// Whether a chunk of the reserve is tried again: once for each spare that was not made.
     try_reserve: bool,
@@ -371,7 +371,8 @@ impl<T> Store<T> {
             return Ok(None);
         }
         // What was staged before the disk was found full must be written: the chunks for starts
-        // are its last resort.
+        // are its last resort. Behind them, or where the snapshot is too long for a chunk, it waits
+        // until there is room.
         for left_min in [RESERVE_FOR_STARTS, 0] {
             if self.options.journal.reserve_chunk_bytes < len_min {
                 break;
@@ -388,9 +389,6 @@ impl<T> Store<T> {
                     return Ok(None);
                 }
             }
-        }
-        if self.files.no_spare.as_ref().is_none_or(is_full) {
-            return Err(StoreError::ReserveEmpty);
         }
         self.files.stuck = true;
         Ok(None)

@@ -126,3 +126,51 @@ fn a_disk_that_makes_no_file_has_its_reserve() {
     assert_eq!((refusal.code, refusal.expected), (ErrorCode::Full, Some(Sequence::new(first))));
     assert!(refusal.detail.contains("the call failed"), "{refusal}");
 }
+
+/// The reserve is no help then, and what is staged is neither lost nor the end of the node.
+#[test]
+fn a_snapshot_too_long_for_the_reserve_waits_for_room() {
+    let mut world = World::with_topic("plant");
+    let chunk = world.options.journal.reserve_chunk_bytes;
+    for n in 0..400 {
+        let name = CursorName::new(&format!("{n:060}")).unwrap();
+        let set =
+            Operation::SetCursor { name, topic: topic("t"), hold: None, positions: Vec::new() };
+        assert_eq!(world.run(set), Answer::CursorSet);
+    }
+    assert!(world.store.journal.spare_bytes_min(world.store.state.snapshot().len()) > chunk);
+    world.settle();
+    // No job is done meanwhile: what is staged waits for the file behind the next one.
+    let data = "d".repeat(3_000);
+    let mut first = 0;
+    loop {
+        first += 1;
+        let batch = batch(&[event(&first.to_string(), "x", &data)], first);
+        let (operation, now) = (world.publication("p", 1, batch), world.now());
+        let Ok(Staged::Held) = world.store.stage(operation, first, now) else { panic!("{first}") };
+        let Some(pending) = world.store.seal().unwrap() else { break };
+        pending.write_and_sync().unwrap();
+        world.store.on_synced(pending);
+    }
+    assert!(first > 1, "what is staged follows what is durable");
+    let used: u64 = Disk::list(&world.disk).unwrap().iter().map(|(_, len)| len).sum();
+    world.disk.set_capacity(Some(used));
+    world.jobs();
+    assert!(world.store.seal().unwrap().is_none());
+    let why = world.store.stuck().expect("it says so");
+    assert!(why.contains("no journal file can be made"), "{why}");
+    let now = world.now();
+    let later = world.publication("p", 1, batch(&[event("later", "x", "")], first + 1));
+    let Ok(Staged::Answered(_, answer)) = world.store.stage(later, 7, now) else { panic!() };
+    assert_eq!(refused(answer).code, ErrorCode::Full);
+
+    world.disk.set_capacity(None);
+    world.now += 1_100_000;
+    world.jobs();
+    assert_eq!(world.store.stuck(), None);
+    let answers = world.sync().unwrap();
+    assert!(answers.into_iter().any(|(ticket, answer)| {
+        ticket == first && receipt(answer).first_sequence.get() == first
+    }));
+    receipt(world.publish(1, first + 1, &[event("later", "x", "")]));
+}
