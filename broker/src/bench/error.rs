@@ -30,17 +30,6 @@ pub enum BenchError {
         /// The limit, inclusive.
         max: u64,
     },
-    /// One connection has no room for so many producers and topics.
-    #[error(
-        "{sessions} sessions (the larger of --producers and --topics) are more than one client \
-         over QUIC takes, {max}; use fewer, or --transport embedded"
-    )]
-    TooManySessions {
-        /// What the arguments come to.
-        sessions: u16,
-        /// The limit, inclusive.
-        max: u16,
-    },
     /// The directory of the node cannot be used.
     #[error("cannot use the directory of the measurement: {0}")]
     Directory(io::Error),
@@ -130,6 +119,6 @@ pub enum BenchError {
 impl BenchError {
     /// Whether it was asked for in a way that makes no sense.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::TooMuchInFlight { .. } | Self::TooManySessions { .. })
+        matches!(self, Self::TooMuchInFlight { .. })
     }
 }

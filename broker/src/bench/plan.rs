@@ -5,7 +5,7 @@ use std::time::Duration;
 use takt_client::{Client, Compression, Producer};
 
 use super::BenchError;
-use super::args::{CommonArgs, DataKind, TransportKind};
+use super::args::{CommonArgs, DataKind};
 use super::closed_loop::ClosedLoop;
 use super::each_loop::EachLoop;
 use super::events::{Data, EventMaker};
@@ -21,8 +21,6 @@ const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
 const AHEAD_BYTES: u64 = 128 << 20;
 /// The largest size at which a producer may be told to send a batch.
 const BATCH_BYTES_MAX: u64 = 900 << 10;
-/// Streams that a client may have open, less some for questions.
-const SESSIONS_MAX: u16 = 500;
 /// More than any report of the generated log has as JSON, in bytes.
 pub(super) const REPORT_BYTES_MAX: u64 = 1 << 10;
 /// More than a node takes in a second, where how many it takes is not known before.
@@ -72,7 +70,6 @@ pub(super) struct Plan<'a> {
     /// One event in a call, where the pace is that of receipts.
     pub each: bool,
     pub producers: u16,
-    pub topics: u16,
     /// Calls of each producer that may be in flight; in an open loop, the room for their events.
     pub window: u16,
     pub events: &'a CommonArgs,
@@ -92,10 +89,6 @@ impl Plan<'_> {
                 bytes,
                 max: IN_FLIGHT_BYTES_MAX,
             });
-        }
-        let sessions = self.producers.max(self.topics);
-        if self.events.transport == TransportKind::Quic && sessions > SESSIONS_MAX {
-            return Err(BenchError::TooManySessions { sessions, max: SESSIONS_MAX });
         }
         Ok(())
     }

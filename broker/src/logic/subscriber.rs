@@ -24,6 +24,10 @@ use crate::access::{Action, allow};
 /// How much is read at a time; one batch may be more.
 const READ_BYTES: usize = 128 << 10;
 
+/// So many frames are taken while what was sent before is on its way. Their answers wait for that, and a
+/// peer that sends and does not read is to cost no more than them.
+const FRAMES_UNSENT_MAX: u32 = 64;
+
 /// One stream of one subscription.
 #[derive(Debug)]
 pub struct SubscriberSession {
@@ -38,6 +42,8 @@ pub struct SubscriberSession {
     reading: Option<usize>,
     /// The commit that the writer has been asked for: all else waits for it.
     committing: Option<u64>,
+    /// Frames that were taken since nothing was unsent.
+    taken_unsent: u32,
     events: VecDeque<SessionEvent>,
 }
 
@@ -59,6 +65,7 @@ impl SubscriberSession {
             turn: 0,
             reading: None,
             committing: None,
+            taken_unsent: 0,
             events: VecDeque::new(),
         }
     }
@@ -146,11 +153,12 @@ impl SubscriberSession {
 
 impl Session for SubscriberSession {
     fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), SessionError> {
+        self.taken_unsent += 1;
         self.state.handle_frame(now, frame)
     }
 
-    fn wants_frames(&self, _unsent: bool) -> bool {
-        self.committing.is_none()
+    fn wants_frames(&self, unsent: bool) -> bool {
+        self.committing.is_none() && (!unsent || self.taken_unsent < FRAMES_UNSENT_MAX)
     }
 
     fn poll_request(&mut self) -> Option<Request> {
@@ -184,6 +192,7 @@ impl Session for SubscriberSession {
     }
 
     fn poll_read(&mut self) -> Option<Read> {
+        self.taken_unsent = 0;
         let busy = self.reading.is_some() || self.committing.is_some();
         if busy || self.subscription.is_none() || self.state.credit() == 0 {
             return None;

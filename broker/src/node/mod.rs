@@ -130,7 +130,7 @@ impl Node {
         }
     }
 
-    /// Tells the peers that the node ends, so that they need not find out. Whoever waits for
+    /// Tells who is connected that the node ends, so that they need not find out. Whoever waits for
     /// [`Node::failed`] does this after it; [`Node::close`] does it too.
     pub async fn hang_up(&self) {
         let Some(endpoint) = &self.endpoint else { return };

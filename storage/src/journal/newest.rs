@@ -26,9 +26,14 @@ impl Newest {
         incarnation: Incarnation,
     ) -> io::Result<()> {
         let name = names::newest(start, incarnation);
+        let create = || disk.create(&name).map(drop);
         let moved = match &self.0 {
-            Some(before) => disk.rename(before, &name),
-            None => disk.create(&name).map(drop),
+            None => create(),
+            Some(before) => match disk.rename(before, &name) {
+                // Somebody has tidied the empty file away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => create(),
+                moved => moved,
+            },
         };
         match moved {
             Ok(()) => {}
@@ -71,6 +76,16 @@ mod tests {
         fn free_bytes(&self) -> io::Result<u64> {
             self.0.free_bytes()
         }
+    }
+
+    #[test]
+    fn a_name_that_was_removed_is_made_anew() {
+        let disk = SimDisk::new();
+        let mut newest = Newest::default();
+        newest.move_to(&disk, Position::new(0), Incarnation::FIRST).unwrap();
+        disk.remove(newest.0.as_deref().unwrap()).unwrap();
+        newest.move_to(&disk, Position::new(4096), Incarnation::FIRST).unwrap();
+        assert_eq!(disk.names(), [names::newest(Position::new(4096), Incarnation::FIRST)]);
     }
 
     #[test]

@@ -333,7 +333,7 @@ impl<T> Store<T> {
             return Ok(false);
         }
         let len_min = self.journal.spare_bytes_min(plan.snapshot.len());
-        let Some(spare) = self.next_file(len_min)? else { return Ok(false) };
+        let Some(spare) = self.next_file(len_min) else { return Ok(false) };
         let plan = self.roll.take().expect("it was there");
         #[cfg(takt_planted)]
         let plan = if takt_protocol::planted::is("snapshot_too_late") {
@@ -360,15 +360,16 @@ impl<T> Store<T> {
         self.files.unwritten.push_back(Unwritten { work, ends, named: false });
     }
 
-    fn next_file(&mut self, len_min: u64) -> Result<Option<SpareFile>, StoreError> {
+    fn next_file(&mut self, len_min: u64) -> Option<SpareFile> {
         if let Some(index) = self.spares.iter().position(|spare| spare.len_bytes() >= len_min) {
-            return Ok(Some(self.spares.swap_remove(index)));
+            self.files.stuck = false;
+            return Some(self.spares.swap_remove(index));
         }
         if !self.full {
-            return Ok(None);
+            return None;
         }
         if self.files.stuck && !std::mem::take(&mut self.files.try_reserve) {
-            return Ok(None);
+            return None;
         }
         // What was staged before the disk was found full must be written: the chunks for starts
         // are its last resort. Behind them, or where the snapshot is too long for a chunk, it waits
@@ -380,18 +381,18 @@ impl<T> Store<T> {
             match self.journal.take_reserve(left_min) {
                 Ok(Some(chunk)) => {
                     self.files.stuck = false;
-                    return Ok(Some(chunk));
+                    return Some(chunk);
                 }
                 Ok(None) => {}
                 Err(error) => {
                     self.files.no_spare = Some(error);
                     self.files.stuck = true;
-                    return Ok(None);
+                    return None;
                 }
             }
         }
         self.files.stuck = true;
-        Ok(None)
+        None
     }
 
     /// How long the next spare must be: a file, or more where the snapshot is long.

@@ -1,5 +1,7 @@
 //! Operations: judged, applied, and held until their commit is durable.
 
+use std::collections::HashSet;
+
 use takt_protocol::batch::StoredBatch;
 use takt_protocol::codes::ErrorCode;
 use takt_protocol::session::Refusal;
@@ -390,8 +392,9 @@ fn plan_mirrors(
     }
     let mut entries: Vec<Entry> = Vec::new();
     let mut partitions = state.control.partitions.len();
-    for (index, MirrorTopic { name, settings }) in topics.iter().enumerate() {
-        if topics[..index].iter().any(|earlier| earlier.name == *name) {
+    let mut names = HashSet::with_capacity(topics.len());
+    for MirrorTopic { name, settings } in topics {
+        if !names.insert(name) {
             return Plan::refuse(ErrorCode::BadRequest, format!("topic {name} is named twice"));
         }
         let Some(known) = state.topic(name, origin) else {

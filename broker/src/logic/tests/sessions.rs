@@ -140,6 +140,29 @@ fn a_subscriber_reads_once_at_a_time_and_as_far_as_its_credit_goes() {
     assert!(session.poll_read().is_some_and(|next| next != read));
 }
 
+/// A peer that commits for ever and reads none of the answers is read no further.
+#[test]
+fn a_subscriber_that_does_not_read_is_not_read() {
+    let mut world = World::with_topic("munich");
+    let (mut client, mut session) = subscribed(&mut world);
+    let partition = world.core.view().partitions(&topic("t"))[0].id.clone();
+    let mut taken = 0;
+    // Nothing is transmitted meanwhile.
+    while session.wants_frames(true) {
+        client.commit(vec![(partition.clone(), Offset::new(1))]);
+        session.handle_frame(world.now, arrived(&client.poll_transmit().unwrap())).unwrap();
+        let request = session.poll_request().unwrap();
+        let answer = world.ask(request.operation);
+        session.on_answer(request.number.unwrap(), Ok(answer));
+        taken += 1;
+        assert!(taken < 1_000, "its answers are kept without a bound");
+    }
+    assert!(taken > 10 && session.wants_frames(false));
+    while session.poll_transmit().is_some() {}
+    let _ = session.poll_read();
+    assert!(session.wants_frames(true));
+}
+
 #[test]
 fn all_of_a_subscriber_waits_while_its_cursor_moves() {
     let mut world = World::with_topic("munich");

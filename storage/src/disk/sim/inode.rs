@@ -89,7 +89,7 @@ impl Inode {
         if std::mem::take(&mut self.dirty_len) {
             self.persist_len();
         }
-        let len = self.durable.len();
+        let len = self.durable.len().min(self.cached.len());
         let bytes = |sectors: Range<usize>| {
             (sectors.start * SECTOR_BYTES).min(len)..(sectors.end * SECTOR_BYTES).min(len)
         };
