@@ -1,8 +1,9 @@
 //! Talking to a Takt node: publishing, consuming, administering.
 //!
 //! A [`Client`] is the way to one node, over QUIC or, to a node within the same process, over a pipe;
-//! both have the same API. Its [`Producer`]s, [`Consumer`]s and [`Admin`] share one connection, which
-//! is dialled again when it is lost; their sessions go on where they stood.
+//! both have the same API. Its [`Producer`]s, [`Consumer`]s and [`Admin`] share one connection, and
+//! further ones where the node admits no more streams on it. What is lost is dialled again; their sessions
+//! go on where they stood.
 //!
 //! An adapter, connected to its plant's node:
 //!

@@ -1,4 +1,5 @@
-//! Journal files that are gone from the journal's end, where nothing in the journal names them. A run
+//! Journal files that are gone from the journal's end, where nothing in the journal names them, and the
+//! name of the newest is not there or behind: an older node left the directory, or the disk was full. A run
 //! and a side file are made of a file that was closed, when the next one was there for good: so there
 //! is always a journal file behind what they were made of.
 
