@@ -65,6 +65,9 @@ pub const ALL: &[(&str, &str)] = &[
         "conflict_replaces_first",
         "in a run, a conflict takes the place of a key's first of the same content",
     ),
+    ("horizon_dropped_early", "keys are forgotten when half of the horizon has passed"),
+    ("keys_dropped_early", "forgotten runs are removed before the entry that says so"),
+    ("heads_expire_early", "an order begins again that was quiet for a part of the horizon"),
     ("age_by_any_clock", "retention judges ages by a wall clock that has leapt ahead"),
 ];
 

@@ -28,6 +28,7 @@ pub(super) const FILE_DROPPED: u8 = 11;
 pub(super) const CONFLICTS_KEPT: u8 = 13;
 pub(super) const MIRROR_STARTED: u8 = 14;
 pub(super) const KEYS_MERGED: u8 = 15;
+pub(super) const KEYS_DROPPED: u8 = 16;
 
 /// Why bytes are no entry, although the commit around them verifies: they are of a newer version,
 /// or this program has a bug.
@@ -105,6 +106,7 @@ impl Entry {
             Self::FileDropped { start } => varint::put(out, start.get()),
             Self::ConflictsKept { side } => side.encode(out),
             Self::KeysMerged { run } => run.encode(out),
+            Self::KeysDropped { upto } => varint::put(out, upto.get()),
             Self::MirrorStarted { slot, batch, offset, chain } => {
                 varint::put(out, u64::from(slot.get()));
                 varint::put(out, batch.get());
@@ -129,13 +131,14 @@ impl Entry {
             | Self::FileDropped { .. }
             | Self::ConflictsKept { .. }
             | Self::KeysMerged { .. }
+            | Self::KeysDropped { .. }
             | Self::MirrorStarted { .. } => None,
         }
     }
 
     /// Whether entries of the kind change the manifest.
     pub(crate) fn is_of_manifest(kind: u8) -> bool {
-        matches!(kind, RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT | KEYS_MERGED)
+        matches!(kind, RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT | KEYS_MERGED | KEYS_DROPPED)
     }
 
     /// Reads an entry whose commit verifies.
@@ -194,6 +197,7 @@ impl Entry {
             FILE_DROPPED => Self::FileDropped { start: Position::new(cursor.varint()?) },
             CONFLICTS_KEPT => Self::ConflictsKept { side: SideFile::decode(cursor)? },
             KEYS_MERGED => Self::KeysMerged { run: RunInfo::decode(cursor)? },
+            KEYS_DROPPED => Self::KeysDropped { upto: Position::new(cursor.varint()?) },
             MIRROR_STARTED => Self::MirrorStarted {
                 slot: get_slot(cursor)?,
                 batch: BatchNumber::new(cursor.varint()?),

@@ -149,6 +149,11 @@ pub enum Entry {
         /// What the manifest says of it.
         run: RunInfo,
     },
+    /// The horizon has passed all keys of these positions and of those before: they are forgotten.
+    KeysDropped {
+        /// Exclusive.
+        upto: Position,
+    },
     /// An empty mirror begins where its origin does, which has dropped what was before.
     MirrorStarted {
         /// Its partition.
@@ -180,6 +185,7 @@ impl Entry {
             Self::ConflictsKept { .. } => codec::CONFLICTS_KEPT,
             Self::MirrorStarted { .. } => codec::MIRROR_STARTED,
             Self::KeysMerged { .. } => codec::KEYS_MERGED,
+            Self::KeysDropped { .. } => codec::KEYS_DROPPED,
         }
     }
 }

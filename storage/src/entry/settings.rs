@@ -53,6 +53,11 @@ impl TopicSettings {
         (1..=PARTITIONS_MAX).contains(&self.partitions)
     }
 
+    /// The horizon in microseconds.
+    pub(crate) fn horizon_us(&self) -> i64 {
+        i64::try_from(self.horizon_s).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, u64::from(self.partitions));
         out.push(u8::from(self.dedup));

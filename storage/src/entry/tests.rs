@@ -160,6 +160,7 @@ fn entries() -> Vec<(Entry, &'static str)> {
              00000000000400000000000000050000000000000006000000000000000700000000000000080000 \
              0000000000",
         ),
+        (Entry::KeysDropped { upto: Position::new(12_288) }, "8060"),
         (Entry::Batch { slot: Slot::new(0x0102), batch: stored() }, "02010000"),
         (Entry::MirrorBatch { slot: Slot::new(0x0304), batch: stored() }, "04030000"),
     ]
@@ -182,6 +183,7 @@ fn kind_of(entry: &Entry) -> u8 {
         Entry::ConflictsKept { .. } => 13,
         Entry::MirrorStarted { .. } => 14,
         Entry::KeysMerged { .. } => 15,
+        Entry::KeysDropped { .. } => 16,
     }
 }
 

@@ -22,29 +22,66 @@ const STEP_BYTES: usize = 4 << 20;
 /// So many runs may be there; one more, and some are merged.
 const RUNS_AT_REST: usize = 5;
 
-/// Which runs that follow each other are to be merged, as a range of their indexes, given how many
-/// keys each has, oldest first; the first `merged` of them are merged ones. `None` while there are
-/// few. What is merged stays in front.
+/// What a run weighs when it is chosen for a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunSize {
+    /// Its rows.
+    pub keys: u64,
+    /// Which part of the horizon its newest key is of.
+    pub window: i64,
+}
+
+/// Which runs that follow each other are to be merged, as a range of their indexes, given their sizes,
+/// oldest first; the first `merged` of them are merged ones. `None` while there are few. What is
+/// merged stays in front.
+///
+/// Only runs of one window are merged, so that a window can be forgotten as a whole: a run may be
+/// "merged" alone where that lets later ones be. Should every window have one run, and there are
+/// too many all the same, as when no time passes for the horizon, windows count no more.
 ///
 /// Of all ranges it is the one with the fewest keys to write, divided by the square of how many runs
 /// it saves. So runs of like size are merged, and rather several at once: of 500 runs that come one
 /// by one each key is written again 6 times (18 times without the square, which merges pairs).
-pub fn due_merge(keys: &[u64], merged: usize) -> Option<std::ops::Range<usize>> {
-    if keys.len() <= RUNS_AT_REST {
+pub fn due_merge(runs: &[RunSize], merged: usize) -> Option<std::ops::Range<usize>> {
+    if runs.len() <= RUNS_AT_REST {
         return None;
     }
+    let of_one_window = |range: &std::ops::Range<usize>| {
+        runs[range.clone()].iter().all(|run| run.window == runs[range.start].window)
+    };
+    // The first that is not merged keeps all behind it from being merged without it.
+    let alone = || {
+        let behind = &runs[merged.min(runs.len())..];
+        let pairs = behind.windows(2).skip(1);
+        let helps = pairs.into_iter().any(|pair| pair[0].window == pair[1].window);
+        helps.then_some(merged..merged + 1)
+    };
+    best_merge(runs, merged, of_one_window)
+        .or_else(alone)
+        .or_else(|| best_merge(runs, merged, |_| true))
+}
+
+fn best_merge(
+    runs: &[RunSize],
+    merged: usize,
+    allowed: impl Fn(&std::ops::Range<usize>) -> bool,
+) -> Option<std::ops::Range<usize>> {
     let mut best: Option<(u64, u64, std::ops::Range<usize>)> = None;
-    for first in 0..(keys.len() - 1).min(merged + 1) {
-        let mut sum = keys[first];
-        for (last, more) in keys.iter().enumerate().skip(first + 1) {
-            sum = sum.saturating_add(*more);
+    for first in 0..(runs.len() - 1).min(merged + 1) {
+        let mut sum = runs[first].keys;
+        for (last, more) in runs.iter().enumerate().skip(first + 1) {
+            let range = first..last + 1;
+            if !allowed(&range) {
+                break;
+            }
+            sum = sum.saturating_add(more.keys);
             let saved = (last - first) as u64;
             let less = best.as_ref().is_none_or(|(best_sum, best_saved, _)| {
                 u128::from(sum) * u128::from(best_saved * best_saved)
                     <= u128::from(*best_sum) * u128::from(saved * saved)
             });
             if less {
-                best = Some((sum, saved, first..last + 1));
+                best = Some((sum, saved, range));
             }
         }
     }
@@ -275,13 +312,13 @@ mod tests {
         let mut keys = Vec::new();
         let (mut merged, mut written) = (0, 0);
         for _ in 0..runs {
-            keys.push(1);
+            keys.push(RunSize { keys: 1, window: 0 });
             written += 1;
             while let Some(range) = due_merge(&keys, merged) {
-                let sum = keys[range.clone()].iter().sum();
+                let sum = keys[range.clone()].iter().map(|run| run.keys).sum();
                 written += sum;
                 merged = merged.saturating_sub(range.len()).max(range.start) + 1;
-                keys.splice(range, [sum]);
+                keys.splice(range, [RunSize { keys: sum, window: 0 }]);
             }
             assert!(keys.len() <= RUNS_AT_REST);
         }
@@ -301,10 +338,30 @@ mod tests {
 
     #[test]
     fn what_is_merged_follows_what_is_merged() {
-        assert_eq!(due_merge(&[9, 9, 1, 1, 1], 2), None);
+        let due = |keys: &[u64], merged| due_merge(&sizes(keys, &[0; 9]), merged);
+        assert_eq!(due(&[9, 9, 1, 1, 1], 2), None);
         // Not the three at the end: what is merged stays in front.
-        assert_eq!(due_merge(&[9, 9, 1, 1, 1, 1], 1), Some(1..6));
-        assert_eq!(due_merge(&[90, 90, 1, 1, 1, 1], 2), Some(2..6));
-        assert_eq!(due_merge(&[90, 2, 2, 90, 2, 2], 0), Some(0..6));
+        assert_eq!(due(&[9, 9, 1, 1, 1, 1], 1), Some(1..6));
+        assert_eq!(due(&[90, 90, 1, 1, 1, 1], 2), Some(2..6));
+        assert_eq!(due(&[90, 2, 2, 90, 2, 2], 0), Some(0..6));
+    }
+
+    #[test]
+    fn what_is_merged_is_of_one_window() {
+        let due = |windows: &[i64], merged| due_merge(&sizes(&[1; 9], windows), merged);
+        assert_eq!(due(&[1, 1, 2, 2, 2, 2], 0), Some(0..2));
+        assert_eq!(due(&[1, 2, 2, 2, 2, 2], 1), Some(1..6));
+        // The first is in the way: it is made a merged one.
+        assert_eq!(due(&[1, 2, 2, 2, 2, 2], 0), Some(0..1));
+        assert_eq!(due(&[1, 2, 3, 3, 4, 5], 0), Some(0..1));
+        assert_eq!(due(&[1, 2, 3, 3, 4, 5], 1), Some(1..2));
+        assert_eq!(due(&[1, 2, 3, 3, 4, 5], 2), Some(2..4));
+        // No window has two.
+        assert_eq!(due(&[1, 2, 3, 4, 5, 6], 0), Some(0..6));
+        assert_eq!(due(&[1, 2, 3, 4, 5, 6], 6), Some(0..6));
+    }
+
+    fn sizes(keys: &[u64], windows: &[i64]) -> Vec<RunSize> {
+        keys.iter().zip(windows).map(|(&keys, &window)| RunSize { keys, window }).collect()
     }
 }

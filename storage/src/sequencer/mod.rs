@@ -18,6 +18,7 @@ use crate::runs::{RunError, Slot};
 use crate::state::{Partition, Producer, State};
 
 pub use mirror::MirrorJudged;
+use scratch::OrderSoFar;
 pub use scratch::Scratch;
 
 /// A batch that a producer sends.
@@ -33,6 +34,21 @@ pub struct Publication<'a> {
     pub batch: &'a Batch,
     /// Of this batch and topic.
     pub keys: &'a KeyHashes,
+}
+
+/// What time it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// By the wall clock: what is appended gets it, where it does not go back.
+    pub wall: Timestamp,
+    /// By which ages are judged: the wall clock, as far as it is credible.
+    pub of_ages: Timestamp,
+}
+
+impl From<Timestamp> for Now {
+    fn from(wall: Timestamp) -> Self {
+        Self { wall, of_ages: wall }
+    }
 }
 
 /// What a batch came to.
@@ -83,12 +99,7 @@ impl State {
     ///
     /// # Panics
     /// If `keys` are not of the batch.
-    pub fn judge(
-        &self,
-        publication: &Publication<'_>,
-        now: Timestamp,
-        scratch: &mut Scratch,
-    ) -> Judged {
+    pub fn judge(&self, publication: &Publication<'_>, now: Now, scratch: &mut Scratch) -> Judged {
         let header = publication.batch.header();
         assert_eq!(publication.keys.records().len(), header.records, "keys are of the batch");
         match self.judge_sequence(publication) {
@@ -103,7 +114,7 @@ impl State {
             let detail = format!("the topic has no partition {}", header.partition);
             return Judged::Refused(Refusal::new(ErrorCode::BadBatch, detail));
         };
-        if let Err(error) = self.look_up(partition, publication.keys, scratch) {
+        if let Err(error) = self.look_up(partition, publication.keys, now.of_ages, scratch) {
             return Judged::Unreadable(error);
         }
         let tally = self.judge_records(partition, publication.keys, scratch);
@@ -112,7 +123,7 @@ impl State {
             let refusal = Refusal::resend(ErrorCode::LedgerFull, detail, header.first_sequence);
             return Judged::Refused(refusal);
         }
-        let append_time = self.control.append_time.max(now);
+        let append_time = self.control.append_time.max(now.wall);
         self.lay_out(publication, slot, append_time, tally, scratch)
     }
 
@@ -161,6 +172,7 @@ impl State {
         &self,
         partition: &Partition,
         keys: &KeyHashes,
+        now: Timestamp,
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
         let tables = &self.tables;
@@ -174,8 +186,20 @@ impl State {
         let Scratch { hashes, hits, found, orders, .. } = scratch;
         tables.in_runs(hashes, hits, |entry| found.push(entry))?;
         found.sort();
+        // A head expires a horizon after its order's last event.
+        let horizon_us = partition.settings.horizon_us();
+        #[cfg(takt_planted)]
+        let horizon_us = if takt_protocol::planted::is("heads_expire_early") {
+            horizon_us / 4
+        } else {
+            horizon_us
+        };
+        let alive_from = now.as_micros().saturating_sub(horizon_us);
         for hash in keys.orders() {
-            orders.push(tables.head(*hash)?.map(|head| head.last));
+            let head = tables.head(*hash)?;
+            let alive = head.filter(|head| head.last_append_time.as_micros() >= alive_from);
+            let expired = head.is_some() && alive.is_none();
+            orders.push(OrderSoFar { last: alive.map(|head| head.last), expired });
         }
         Ok(())
     }
@@ -201,7 +225,8 @@ impl State {
                 None
             };
             let verdict = known.unwrap_or_else(|| {
-                let order_sequence = record.order().map(|i| scratch.next_in_order(i));
+                let in_order = record.order().map(|i| scratch.next_in_order(i));
+                let (order_sequence, restarted) = in_order.unzip();
                 let place = Place { partition: partition.id.number, offset };
                 offset = offset.advance(1);
                 for hash in record.dedup().iter().filter(|_| partition.settings.dedup) {
@@ -212,7 +237,7 @@ impl State {
                     }
                     scratch.learned.push(LedgerEntry::new(*hash, record.digest64, known));
                 }
-                Verdict::Visible { order_sequence, restarted: false }
+                Verdict::Visible { order_sequence, restarted: restarted.unwrap_or_default() }
             });
             match verdict {
                 Verdict::Visible { .. } => tally.visible += 1,

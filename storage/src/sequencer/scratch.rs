@@ -17,10 +17,19 @@ pub struct Scratch {
     pub(super) found: Found,
     /// What the batch teaches the ledger.
     pub(super) learned: Contents,
-    /// By number of the order key in the batch: the last sequence given out.
-    pub(super) orders: Vec<Option<OrderSequence>>,
+    /// By number of the order key in the batch.
+    pub(super) orders: Vec<OrderSoFar>,
     new_orders: usize,
     pub(super) verdicts: Vec<u8>,
+}
+
+/// How far an order has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OrderSoFar {
+    /// The last sequence given out.
+    pub(super) last: Option<OrderSequence>,
+    /// It was quiet for longer than the horizon, and begins again.
+    pub(super) expired: bool,
 }
 
 /// Ledger entries that all come before the first is looked up. A key may have any number of them.
@@ -78,13 +87,13 @@ impl Scratch {
         self.new_orders
     }
 
-    /// The next sequence of order key number `order`.
-    pub(super) fn next_in_order(&mut self, order: usize) -> OrderSequence {
-        let last = &mut self.orders[order];
+    /// The next sequence of order key number `order`, and whether it begins again with it.
+    pub(super) fn next_in_order(&mut self, order: usize) -> (OrderSequence, bool) {
+        let OrderSoFar { last, expired } = &mut self.orders[order];
         self.new_orders += usize::from(last.is_none());
         let next = last.unwrap_or_default().advance(1);
         *last = Some(next);
-        next
+        (next, std::mem::take(expired))
     }
 }
 

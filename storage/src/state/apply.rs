@@ -140,6 +140,7 @@ impl State {
             Entry::FileDropped { start } => self.drop_file(*start, effects)?,
             Entry::ConflictsKept { side } => self.keep_conflicts(side, effects)?,
             Entry::KeysMerged { run } => self.merge_keys(run, effects)?,
+            Entry::KeysDropped { upto } => self.drop_keys(*upto, effects)?,
             Entry::MirrorStarted { slot, batch, offset, chain } => {
                 let partition = control.partitions.get_mut(slot.get() as usize);
                 let empty = partition.filter(|partition| partition.is_empty_mirror());
@@ -401,6 +402,13 @@ impl State {
         let unnamed = self.control.manifest.merge(run).ok_or(ApplyError::File(run.start))?;
         effects.unnamed.extend(unnamed);
         effects.merged.push(*run);
+        Ok(())
+    }
+
+    fn drop_keys(&mut self, upto: Position, effects: &mut Effects) -> Result<(), ApplyError> {
+        let unnamed = self.control.manifest.forget(upto).ok_or(ApplyError::File(upto))?;
+        effects.unnamed.extend(unnamed);
+        self.tables.forget(upto);
         Ok(())
     }
 }

@@ -3,21 +3,34 @@
 
 use std::collections::BTreeMap;
 
+use takt_protocol::words::Timestamp;
+
 use crate::entry::{SealedFile, SideFile};
 use crate::journal::Position;
 use crate::runs::RunInfo;
+
+/// A run that was merged from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MergedRun {
+    pub(crate) run: RunInfo,
+    /// No key in it was appended later.
+    pub(crate) append_time: Timestamp,
+}
 
 /// The sealed files, and what outlives them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Manifest {
     /// By start. A dropped file stays for its run, without slots.
     pub(crate) files: BTreeMap<Position, SealedFile>,
-    /// Runs that were merged from others, by start: each begins where the one before ends.
-    pub(crate) merged: BTreeMap<Position, RunInfo>,
+    /// Runs that were merged from others, by start: the first begins at `keys_from`, each other where
+    /// the one before ends.
+    pub(crate) merged: BTreeMap<Position, MergedRun>,
     /// By the start of the journal file whose open conflicts they hold.
     pub(crate) sides: BTreeMap<Position, SideFile>,
-    /// The runs hold the keys of all entries below it.
+    /// The runs hold the keys of all entries below it, from `keys_from` on.
     pub(crate) runs_upto: Position,
+    /// The horizon has passed all keys below it: they are forgotten.
+    pub(crate) keys_from: Position,
 }
 
 impl Manifest {
@@ -42,7 +55,10 @@ impl Manifest {
     /// the name that the run had.
     pub(crate) fn release(&mut self, start: Position) -> Option<String> {
         let run = self.files.get(&start)?.run;
-        let needless = run.is_none_or(|run| self.merged.values().any(|merged| merged.covers(&run)));
+        let needless = run.is_none_or(|run| {
+            let mut merged = self.merged.values();
+            run.end <= self.keys_from || merged.any(|merged| merged.run.covers(&run))
+        });
         #[cfg(takt_planted)]
         let needless = needless || takt_protocol::planted::is("keys_lost_with_retention");
         if needless {
@@ -54,27 +70,70 @@ impl Manifest {
     /// A merged run stands for what it covers. Returns the names of the runs that nothing needs any
     /// more; `None` where it does not fit.
     pub(crate) fn merge(&mut self, run: &RunInfo) -> Option<Vec<String>> {
-        let Self { files, merged, runs_upto, .. } = self;
         // What is merged is all of the oldest positions, without a hole.
-        let merged_upto = merged.values().next_back().map_or(Position::ZERO, |run| run.end);
+        let merged_upto = self.merged_upto();
+        let Self { files, merged, runs_upto, .. } = self;
         let begins = run.start == merged_upto || merged.contains_key(&run.start);
         let cuts = |start: Position, end: Position| start < run.end && run.end < end;
         let ends = run.end <= *runs_upto
-            && !merged.values().any(|old| cuts(old.start, old.end))
+            && !merged.values().any(|old| cuts(old.run.start, old.run.end))
             && !files.values().any(|file| cuts(file.start, file.end));
         if !begins || !ends {
             return None;
         }
-        let gone = merged.extract_if(.., |_, old| run.covers(old));
+        let within = files.range(run.start..).map(|(_, file)| file);
+        let within = within.filter(|file| file.end <= run.end).map(|file| file.append_time);
+        let before = merged.values().filter(|old| run.covers(&old.run)).map(|old| old.append_time);
+        let append_time = within.chain(before).max().unwrap_or_default();
+        let gone = merged.extract_if(.., |_, old| run.covers(&old.run));
         // One that was damaged is made again, under its name.
         let names =
-            gone.map(|(_, old)| old.merged_name()).filter(|name| *name != run.merged_name());
+            gone.map(|(_, old)| old.run.merged_name()).filter(|name| *name != run.merged_name());
         let mut unnamed: Vec<String> = names.collect();
-        let of_dropped = |file: &SealedFile| file.run.filter(|_| file.is_dropped());
-        let gone =
-            files.extract_if(.., |_, file| of_dropped(file).is_some_and(|old| run.covers(&old)));
-        unnamed.extend(gone.filter_map(|(_, file)| file.run).map(|old| old.name()));
-        merged.insert(run.start, *run);
+        unnamed.extend(release_within(files, run.start, run.end));
+        merged.insert(run.start, MergedRun { run: *run, append_time });
         Some(unnamed)
     }
+
+    /// The horizon has passed all keys below `upto`. Returns the names of the runs that nothing needs
+    /// any more; `None` where that is within one.
+    pub(crate) fn forget(&mut self, upto: Position) -> Option<Vec<String>> {
+        let Self { files, merged, runs_upto, keys_from, .. } = self;
+        let cuts = |start: Position, end: Position| start < upto && upto < end;
+        let fits = *keys_from < upto
+            && upto <= *runs_upto
+            && !merged.values().any(|merged| cuts(merged.run.start, merged.run.end))
+            && !files.values().any(|file| cuts(file.start, file.end));
+        if !fits {
+            return None;
+        }
+        let gone = merged.extract_if(.., |_, merged| merged.run.end <= upto);
+        let mut unnamed: Vec<String> = gone.map(|(_, merged)| merged.run.merged_name()).collect();
+        unnamed.extend(release_within(files, Position::ZERO, upto));
+        *keys_from = upto;
+        Some(unnamed)
+    }
+
+    /// What is merged, or forgotten, ends here.
+    pub(crate) fn merged_upto(&self) -> Position {
+        self.merged.values().next_back().map_or(self.keys_from, |merged| merged.run.end)
+    }
+
+    /// No key in the run, which is named, was appended later.
+    pub(crate) fn append_time_of(&self, run: &RunInfo) -> Option<Timestamp> {
+        let merged = self.merged.get(&run.start).filter(|merged| merged.run == *run);
+        let merged = merged.map(|merged| merged.append_time);
+        merged.or_else(|| Some(self.files.get(&run.start)?.append_time))
+    }
+}
+
+/// Dropped files within these positions, whose keys are kept elsewhere or not at all, leave; the
+/// names of their runs.
+fn release_within(
+    files: &mut BTreeMap<Position, SealedFile>,
+    start: Position,
+    end: Position,
+) -> Vec<String> {
+    let gone = files.extract_if(start.., |_, file| file.end <= end && file.is_dropped());
+    gone.filter_map(|(_, file)| file.run).map(|run| run.name()).collect()
 }

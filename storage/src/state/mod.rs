@@ -27,7 +27,7 @@ use crate::runs::{MaskedAddress, Slot};
 
 pub use apply::ApplyError;
 pub use effects::Effects;
-pub(crate) use manifest::Manifest;
+pub(crate) use manifest::{Manifest, MergedRun};
 pub use snapshot::SnapshotError;
 pub use tables::TableLimits;
 pub(crate) use tables::{Frozen, Tables};

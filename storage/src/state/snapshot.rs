@@ -1,7 +1,7 @@
 //! The control part as bytes: what a journal file's preamble carries.
 //!
 //! ```text
-//! version           u8: 2
+//! version           u8: 3
 //! node              name
 //! secret            16 bytes
 //! append time       signed varint
@@ -15,10 +15,13 @@
 //!                   append time (signed)
 //! manifest          runs' position, files: count, then each as in `RunAdded`; side files: count,
 //!                   then each as in `ConflictsKept`; merged runs: count, then each as in
-//!                   `KeysMerged` (not in version 1, which is still read)
+//!                   `KeysMerged`, newest append time (signed); forgotten keys' end
 //! ```
 //! A start and an end are offset, batch number, chain (16 bytes), bytes. Everything is in the order
 //! of its keys, so equal states have equal bytes.
+//!
+//! Still read: version 2, without the times of merged runs and what is behind them, and version 1,
+//! which has no merged runs at all.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -31,14 +34,16 @@ use takt_protocol::words::{
     PartitionNumber, ProducerId, Sequence, Timestamp, TopicName,
 };
 
-use super::{Control, Edge, Kept, Manifest, OpenConflict, Partition, Producer, Topic};
+use super::{Control, Edge, Kept, Manifest, MergedRun, OpenConflict, Partition, Producer, Topic};
 use crate::entry::{
     SealedFile, SideFile, TopicSettings, get_journal, get_name, get_slot, put_name,
 };
 use crate::journal::Position;
 use crate::runs::{MaskedAddress, RunInfo};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Without the age of merged runs, none of which was ever forgotten.
+const VERSION_2: u8 = 2;
 /// Without merged runs.
 const VERSION_1: u8 = 1;
 
@@ -117,7 +122,11 @@ impl Control {
         varint::put(&mut out, self.manifest.sides.len() as u64);
         self.manifest.sides.values().for_each(|side| side.encode(&mut out));
         varint::put(&mut out, self.manifest.merged.len() as u64);
-        self.manifest.merged.values().for_each(|run| run.encode(&mut out));
+        for merged in self.manifest.merged.values() {
+            merged.run.encode(&mut out);
+            varint::put_signed(&mut out, merged.append_time.as_micros());
+        }
+        varint::put(&mut out, self.manifest.keys_from.get());
         out
     }
 
@@ -143,7 +152,7 @@ impl Control {
         let cursor = &mut Cursor::new(bytes);
         let version = cursor.u8()?;
         match version {
-            VERSION | VERSION_1 => {}
+            VERSION | VERSION_2 | VERSION_1 => {}
             version => return Err(SnapshotError::Version(version)),
         }
         let node = NodeName::new(get_name(cursor)?)?;
@@ -192,12 +201,16 @@ impl Control {
         let runs = if version == VERSION_1 { 0 } else { cursor.varint_usize()? };
         for _ in 0..runs {
             let run = RunInfo::decode(cursor)?;
-            merged.insert(run.start, run);
+            // Nothing was appended later than this, and nothing tells more.
+            let append_time = if version == VERSION { time(cursor)? } else { append_time };
+            merged.insert(run.start, MergedRun { run, append_time });
         }
+        let keys_from = if version == VERSION { cursor.varint()? } else { 0 };
+        let keys_from = Position::new(keys_from);
         if !cursor.is_empty() {
             return Err(SnapshotError::Malformed);
         }
-        let manifest = Manifest { files, merged, sides, runs_upto };
+        let manifest = Manifest { files, merged, sides, runs_upto, keys_from };
         Ok(Self {
             node,
             secret,

@@ -31,6 +31,8 @@ pub(crate) struct Tables {
     frozen: VecDeque<FrozenKeys>,
     /// Oldest first; each begins where the one before ends, or behind that.
     runs: Vec<Arc<KeyRun>>,
+    /// Runs below it are not asked.
+    keys_from: Position,
     heads: RecentHeads,
 }
 
@@ -59,6 +61,7 @@ impl Tables {
             conflicts: Vec::new(),
             frozen: VecDeque::new(),
             runs: Vec::new(),
+            keys_from: Position::ZERO,
             heads: RecentHeads::new(limits.heads_recent),
         }
     }
@@ -84,7 +87,10 @@ impl Tables {
         self.ledger.reserve(ledger.len());
         let oldest = self.frozen.front().map_or(start, |frozen| frozen.start);
         let heads = self.heads.freeze(start, oldest);
-        self.frozen.push_back(FrozenKeys { start, ledger: Arc::clone(&ledger), new_orders });
+        // Where forgotten keys are read once more, it is for their file's run alone.
+        if start >= self.keys_from {
+            self.frozen.push_back(FrozenKeys { start, ledger: Arc::clone(&ledger), new_orders });
+        }
         #[cfg(takt_planted)]
         if takt_protocol::planted::is("closed_file_not_asked") {
             self.frozen.pop_back();
@@ -95,10 +101,18 @@ impl Tables {
     /// The run of the file that began at `start` is durable and named; `None` where it has none.
     pub(crate) fn sealed(&mut self, start: Position, run: Option<Arc<KeyRun>>) {
         self.frozen.retain(|frozen| frozen.start != start);
-        // One that was made again may be merged already.
-        if let Some(run) = run.filter(|run| !self.is_covered(run.info())) {
+        // One that was made again may be merged already, or of forgotten keys.
+        let is_asked =
+            |run: &Arc<KeyRun>| run.info().end > self.keys_from && !self.is_covered(run.info());
+        if let Some(run) = run.filter(is_asked) {
             self.add(run);
         }
+    }
+
+    /// All keys below `upto` are forgotten, as far as they are in runs.
+    pub(crate) fn forget(&mut self, upto: Position) {
+        self.keys_from = self.keys_from.max(upto);
+        self.runs.retain(|run| run.info().end > upto);
     }
 
     /// A merged run is durable and named: it stands for those that it covers.

@@ -47,9 +47,9 @@ fn folded() -> State {
 }
 
 const GOLDEN: &[&str] = &[
-    "0205706c616e7409090909090909090909090909090909800101017405706c616e740000010180b0bd100000",
+    "0305706c616e7409090909090909090909090909090909800101017405706c616e740000010180b0bd100000",
     "0000000000000000000000000000000000000000000000000000000000000000000000000000000000010174",
-    "046964237001000000010163017400010000008020010080201200000000",
+    "04696423700100000001016301740001000000802001008020120000000000",
 ];
 
 #[test]
@@ -130,12 +130,15 @@ fn full() -> Control {
         }],
         run: None,
     };
-    let merged = RunInfo {
-        start: Position::ZERO,
-        end: start,
-        incarnation: Incarnation::new(415),
-        checksum: 0x0708,
-        counts: crate::runs::RunCounts { ledger: 416, heads: 417, ..Default::default() },
+    let merged = MergedRun {
+        run: RunInfo {
+            start: Position::new(2048),
+            end: start,
+            incarnation: Incarnation::new(415),
+            checksum: 0x0708,
+            counts: crate::runs::RunCounts { ledger: 416, heads: 417, ..Default::default() },
+        },
+        append_time: Timestamp::from_micros(-7),
     };
     let side = SideFile {
         start,
@@ -163,23 +166,24 @@ fn full() -> Control {
         conflicts: BTreeMap::from([(address, conflict)]),
         manifest: Manifest {
             files: BTreeMap::from([(start, file)]),
-            merged: BTreeMap::from([(Position::ZERO, merged)]),
+            merged: BTreeMap::from([(Position::new(2048), merged)]),
             sides: BTreeMap::from([(start, side)]),
             runs_upto: Position::new(12_288),
+            keys_from: Position::new(2048),
         },
     }
 }
 
 const FULL: &[&str] = &[
-    "0203687562090909090909090909090909090909090b0201740368756200000101ac0201ad02ae0204017404",
+    "0303687562090909090909090909090909090909090b0201740368756200000101ac0201ad02ae0204017404",
     "6c796f6e0101080808080808080808080808080808080101ac0201ad02ae0204f403f503f601000000000000",
     "0000000000000000f703fe03ff0300020000000000000000000000000000810405d804d9045a020000000000",
     "000000000000000000db04e204e30464020000000000000000000000000000e5040501017404696423709303",
     "9403010104030201900301009103a40601000101630174010101950301019603970300980307806001802080",
     "4009010199039a03070707070707070707070707070707079b03000180209c039d039e030605000000000000",
-    "000000000000000001000000000000000000100000000000009f010000080700000000000000000000000000",
+    "000000000000000001000800000000000000100000000000009f010000080700000000000000000000000000",
     "00a001000000000000a101000000000000000000000000000000000000000000000000000000000000000000",
-    "0000000000",
+    "00000000000d8010",
 ];
 
 #[test]
@@ -189,11 +193,21 @@ fn a_full_snapshot_has_these_bytes_for_ever() {
     assert_eq!(hex, FULL.concat());
     assert_eq!(Control::decode(&bytes), Ok(full()));
 
-    // Version 1 had no merged runs.
+    // Version 2 does not say how old merged runs are: no older than anything. None was forgotten.
     let mut before = full();
+    before.manifest.keys_from = Position::ZERO;
+    for merged in before.manifest.merged.values_mut() {
+        merged.append_time = before.append_time;
+    }
+    let mut bytes = before.encode();
+    assert_eq!((bytes[0], bytes.pop(), bytes.pop()), (3, Some(0), Some(11)));
+    bytes[0] = 2;
+    assert_eq!(Control::decode(&bytes).as_ref(), Ok(&before));
+
+    // Version 1 had no merged runs.
     before.manifest.merged.clear();
     let mut bytes = before.encode();
-    assert_eq!((bytes[0], bytes.pop()), (2, Some(0)));
+    assert_eq!((bytes[0], bytes.pop(), bytes.pop()), (3, Some(0), Some(0)));
     bytes[0] = 1;
     assert_eq!(Control::decode(&bytes), Ok(before));
 }
@@ -210,8 +224,8 @@ fn a_snapshot_that_is_none_is_refused() {
         // Whatever it says, it is read or refused.
         let _ = State::restore(&changed, Position::ZERO, LIMITS);
     }
-    let newer = State::restore(&[3], Position::ZERO, LIMITS).unwrap_err();
-    assert_eq!(newer, SnapshotError::Version(3));
+    let newer = State::restore(&[4], Position::ZERO, LIMITS).unwrap_err();
+    assert_eq!(newer, SnapshotError::Version(4));
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(super) struct Files {
     pub(super) unwritten: VecDeque<Unwritten>,
     /// Runs whose entry is not durable yet.
     pub(super) written: BTreeMap<Position, WrittenRun>,
+    /// From the first step of a merge until what came of it is durable.
+    pub(super) is_merging: bool,
     /// A merge between two of its steps.
     pub(super) merge: Option<Box<MergeWork>>,
     /// A merged run whose entry is not durable yet.
@@ -73,6 +75,7 @@ impl Files {
             current,
             unwritten,
             written: BTreeMap::new(),
+            is_merging: false,
             merge: None,
             merged: None,
             job_out: false,

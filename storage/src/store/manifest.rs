@@ -54,6 +54,7 @@ pub(super) fn manifest_at_end(
                 manifest.sides.insert(side.start, side);
             }
             Entry::KeysMerged { run } => drop(manifest.merge(&run)),
+            Entry::KeysDropped { upto } => drop(manifest.forget(upto)),
             Entry::TopicCreated { .. }
             | Entry::MirrorBegun { .. }
             | Entry::MirrorStarted { .. }
@@ -110,8 +111,9 @@ pub(super) fn open_runs(
     state: &mut State,
     manifest: &Manifest,
 ) -> Result<Loaded, OpenError> {
-    let Manifest { files, merged, runs_upto, .. } = manifest;
+    let Manifest { files, merged, runs_upto, keys_from, .. } = manifest;
     let upto = *runs_upto;
+    state.tables.forget(*keys_from);
     let mut loaded = Loaded { readers: Vec::new(), upto, rebuilt: 0, holes: BTreeMap::new() };
     let mut damage = None;
     for (file, info) in kept_runs(files) {
@@ -124,8 +126,11 @@ pub(super) fn open_runs(
         }
     }
     let of_files = files.values().filter_map(|file| file.run.as_ref());
-    let unmerged = of_files.filter(|run| !merged.values().any(|merged| merged.covers(run)));
-    let runs = merged.values().map(|run| (run, true)).chain(unmerged.map(|run| (run, false)));
+    let unmerged = of_files.filter(|run| {
+        run.end > *keys_from && !merged.values().any(|merged| merged.run.covers(run))
+    });
+    let merged = merged.values().map(|merged| (&merged.run, true));
+    let runs = merged.chain(unmerged.map(|run| (run, false)));
     for (info, is_merged) in runs {
         if damage.as_ref().is_some_and(|(from, _)| *from <= info.start) {
             break;
@@ -164,15 +169,18 @@ fn kept_runs(files: &SealedFiles) -> impl Iterator<Item = (&SealedFile, &RunInfo
 /// ends. `None` where a file is gone that it needs.
 ///
 /// A file that was dropped stays in the manifest as long as its run is the only one with its keys. What
-/// has left it had nothing for a run, such as one of cursors alone, which may go before older ones; or
-/// its keys are in a merged run. That one helps if it begins before `from`, where replay does not make it
-/// again.
+/// has left it had nothing for a run, such as one of cursors alone, which may go before older ones; its
+/// keys are forgotten; or they are in a merged run. That one helps if it begins before `from`, where
+/// replay does not make it again.
 pub(super) fn holes(manifest: &Manifest, from: Position) -> Option<BTreeMap<Position, Position>> {
-    let Manifest { files, merged, runs_upto, .. } = manifest;
-    let merged_upto = merged.values().next_back().map_or(Position::ZERO, |run| run.end);
+    let Manifest { files, merged, runs_upto, keys_from, .. } = manifest;
+    let merged_upto = manifest.merged_upto();
     let is_needless = |start: Position, end: Position| {
+        let start = start.max(*keys_from);
         let covers = |run: &RunInfo| run.start <= start && end <= run.end;
-        start >= merged_upto || merged.values().any(|run| run.start < from && covers(run))
+        start >= merged_upto
+            || end <= start
+            || merged.values().any(|merged| merged.run.start < from && covers(&merged.run))
     };
     let behind = || files.range(from..).map(|(_, file)| file);
     if behind().any(SealedFile::is_dropped) {

@@ -1,4 +1,5 @@
-//! Merging of runs, so that a look-up of a key meets few of them; and runs that turn out damaged.
+//! Merging of runs, so that a look-up of a key meets few of them; forgetting those that the horizon
+//! has passed; and runs that turn out damaged.
 
 use std::sync::Arc;
 
@@ -10,12 +11,17 @@ use super::manifest::holes;
 use super::{Store, StoreError};
 use crate::entry::Entry;
 use crate::journal::Position;
-use crate::runs::{KeyRun, MergeError, MergePlan, MergeStep, RunError, RunInfo, due_merge};
+use crate::runs::{
+    KeyRun, MergeError, MergePlan, MergeStep, RunError, RunInfo, RunSize, due_merge,
+};
 
 /// Look-ups meet no more runs than this while merging keeps up: then files wait for their runs.
 const RUNS_MET_MAX: usize = 6;
 /// So many closed files may wait for their runs, with their keys in memory; then the writer waits.
 const UNWRITTEN_MAX: usize = 4;
+/// Windows of a horizon: what is merged is of one of them, so that it is not kept for much longer
+/// than asked because of what came later.
+const WINDOWS: i64 = 3;
 
 impl<T> Store<T> {
     pub(super) fn merge_work(&mut self, now: Timestamp) -> Option<Work> {
@@ -25,6 +31,11 @@ impl<T> Store<T> {
         if self.files.merged.is_some() || !is_due(self.files.retry_merge_at, now) {
             return None;
         }
+        // What is forgotten is not merged.
+        if self.forget_keys() {
+            self.flush_waiting();
+            return None;
+        }
         // Retention waits for a merged run that is lost: space is not what it may wait for.
         let (margin_bytes, (start, end, inputs)) = match self.unread_merge() {
             Some(lost) => (0, self.merge_again(lost)?),
@@ -32,6 +43,7 @@ impl<T> Store<T> {
         };
         let (disk, journal) = (Arc::clone(&self.disk), self.journal.id());
         let plan = MergePlan { disk, journal, start, end, inputs, margin_bytes };
+        self.files.is_merging = true;
         Some(Work::Merge(Box::new(MergeTask::Begin(plan))))
     }
 
@@ -42,30 +54,83 @@ impl<T> Store<T> {
         }
         if let Some(work) = self.files.merge.take() {
             work.abandon();
+            self.files.is_merging = false;
         }
         None
     }
 
     fn merge_due(&self) -> Option<(Position, Position, Vec<Arc<KeyRun>>)> {
         let runs = self.state.tables.runs();
-        let keys: Vec<u64> = runs.iter().map(|run| keys_of(run.info())).collect();
+        let sizes: Vec<RunSize> = runs.iter().map(|run| self.size_of(run.info())).collect();
         let merged = runs.iter().filter(|run| run.is_merged()).count();
-        let range = due_merge(&keys, merged)?;
+        let range = due_merge(&sizes, merged)?;
         // What is merged is all of the oldest positions, also of files that have no run.
-        let start = match range.start.checked_sub(1) {
-            Some(before) if !runs[range.start].is_merged() => runs[before].info().end,
-            Some(_) => runs[range.start].info().start,
-            None => Position::ZERO,
+        let start = if runs[range.start].is_merged() {
+            runs[range.start].info().start
+        } else {
+            self.state.control.manifest.merged_upto()
         };
         Some((start, runs[range.end - 1].info().end, runs[range].to_vec()))
+    }
+
+    fn size_of(&self, run: &RunInfo) -> RunSize {
+        let keys = run.counts.ledger.saturating_add(run.counts.heads);
+        let append_time = self.state.control.manifest.append_time_of(run).unwrap_or_default();
+        let window_us = self.horizon_us().map_or(i64::MAX, |horizon| (horizon / WINDOWS).max(1));
+        RunSize { keys, window: append_time.as_micros().div_euclid(window_us) }
+    }
+
+    /// The longest of the node's own topics: their keys share runs, and a horizon is a minimum.
+    fn horizon_us(&self) -> Option<i64> {
+        let node = &self.state.control.node;
+        let topics = self.state.control.topics.iter();
+        let own = topics.filter(|((_, origin), _)| origin == node);
+        own.map(|(_, topic)| topic.settings.horizon_us()).max()
+    }
+
+    /// Stages the forgetting of the runs that the horizon has passed, oldest first, and says whether
+    /// there are any. While runs are merged it waits.
+    ///
+    /// The time is that of the newest append, as far as it is credible: what comes next is appended no
+    /// earlier, also where the wall clock goes back meanwhile.
+    pub(super) fn forget_keys(&mut self) -> bool {
+        if self.files.is_merging || self.unread_merge().is_some() {
+            return false;
+        }
+        let Some(horizon_us) = self.horizon_us() else { return false };
+        let now = self.age_time(self.state.control.append_time);
+        let manifest = &self.state.control.manifest;
+        let is_past = |run: &&Arc<KeyRun>| {
+            let newest = manifest.append_time_of(run.info());
+            let age_us = newest.map(|at| now.as_micros().saturating_sub(at.as_micros()));
+            #[cfg(takt_planted)]
+            if takt_protocol::planted::is("horizon_dropped_early") {
+                return age_us.is_some_and(|age_us| age_us > horizon_us / 2);
+            }
+            age_us.is_some_and(|age_us| age_us > horizon_us)
+        };
+        let past = self.state.tables.runs().iter().take_while(is_past).last();
+        let Some(upto) = past.map(|run| run.info().end) else { return false };
+        let waits = |entry: &Entry| matches!(entry, Entry::KeysDropped { .. });
+        if !self.waiting.iter().any(waits) {
+            #[cfg(takt_planted)]
+            if takt_protocol::planted::is("keys_dropped_early") {
+                let runs = self.state.tables.runs().iter();
+                for old in runs.filter(|old| old.is_merged() && old.info().end <= upto) {
+                    let _ = self.disk.remove(&old.name());
+                }
+            }
+            self.waiting.push_back(Entry::KeysDropped { upto });
+        }
+        true
     }
 
     /// A merged run that is named and did not read when the store was opened: its keys are in the
     /// files' own runs, which must outlive it.
     pub(super) fn unread_merge(&self) -> Option<RunInfo> {
         let tables = &self.state.tables;
-        let mut named = self.state.control.manifest.merged.values();
-        named.find(|named| !tables.runs().iter().any(|run| run.info() == *named)).copied()
+        let mut named = self.state.control.manifest.merged.values().map(|merged| merged.run);
+        named.find(|named| !tables.runs().iter().any(|run| run.info() == named))
     }
 
     fn merge_again(&self, lost: RunInfo) -> Option<(Position, Position, Vec<Arc<KeyRun>>)> {
@@ -95,6 +160,7 @@ impl<T> Store<T> {
                 self.files.merged = Some(run);
             }
             Err(error) => {
+                self.files.is_merging = false;
                 // It begins anew, and may fail at its end again.
                 let pause_us = (2 * self.files.merge_pause_us).clamp(RETRY_US, RETRY_MAX_US);
                 let retry_us = now.as_micros().saturating_add(pause_us);
@@ -145,8 +211,4 @@ impl<T> Store<T> {
         }
         self.broken = Some(StoreError::Run(error));
     }
-}
-
-fn keys_of(info: &RunInfo) -> u64 {
-    info.counts.ledger.saturating_add(info.counts.heads)
 }

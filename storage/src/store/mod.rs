@@ -147,6 +147,14 @@ impl<T> Store<T> {
         self.age_time_max = Some(at);
     }
 
+    /// By which time ages are judged, when the wall clock shows `now`.
+    pub(super) fn age_time(&self, now: Timestamp) -> Timestamp {
+        let credible = self.age_time_max;
+        #[cfg(takt_planted)]
+        let credible = credible.filter(|_| !takt_protocol::planted::is("age_by_any_clock"));
+        credible.map_or(now, |at_most| now.min(at_most))
+    }
+
     /// The newest append time of all partitions, own and mirrored; `None` where nothing was ever
     /// appended.
     pub fn newest_append_time(&self) -> Option<Timestamp> {
@@ -270,6 +278,7 @@ impl<T> Store<T> {
         }
         for run in &effects.merged {
             if let Some(merged) = self.files.merged.take_if(|merged| merged.info() == run) {
+                self.files.is_merging = false;
                 self.state.tables.merged(merged);
             }
         }

@@ -179,7 +179,7 @@ impl<T> Store<T> {
         let manifest = &self.state.control.manifest;
         let of_files = manifest.files.values().filter_map(|file| file.run.as_ref());
         let mut named: BTreeSet<String> = of_files.map(RunInfo::name).collect();
-        named.extend(manifest.merged.values().map(RunInfo::merged_name));
+        named.extend(manifest.merged.values().map(|merged| merged.run.merged_name()));
         let names = match self.disk.list() {
             Ok(names) => names,
             Err(error) => {
@@ -337,7 +337,7 @@ impl<'a> Replay<'a> {
         };
         // The clock has gone on since.
         let now = Timestamp::from_micros(header.append_time.as_micros() + 1);
-        match self.state.judge(&publication, now, &mut Scratch::default()) {
+        match self.state.judge(&publication, now.into(), &mut Scratch::default()) {
             crate::sequencer::Judged::Fresh { entry, .. } => entry,
             // Below the snapshot: it is applied already.
             crate::sequencer::Judged::Known(_)

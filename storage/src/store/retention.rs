@@ -63,10 +63,7 @@ impl<T> Store<T> {
     fn is_over(&self, file: &SealedFile, kept_bytes: u64, now: Timestamp) -> bool {
         let limit = self.options.retention_bytes;
         let too_much = limit > 0 && kept_bytes > limit;
-        let credible = self.age_time_max;
-        #[cfg(takt_planted)]
-        let credible = credible.filter(|_| !takt_protocol::planted::is("age_by_any_clock"));
-        let now = credible.map_or(now, |at_most| now.min(at_most));
+        let now = self.age_time(now);
         let age_us = now.as_micros().saturating_sub(file.append_time.as_micros());
         let too_old = self.options.retention_age.is_some_and(|age_max| {
             u128::try_from(age_us).is_ok_and(|age_us| age_us > age_max.as_micros())

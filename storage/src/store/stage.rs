@@ -16,7 +16,7 @@ use crate::entry::{Entry, TopicSettings};
 use crate::journal::layout::{COMMIT_HEADER, ENTRY_HEADER};
 use crate::keys::KeyHashes;
 use crate::runs::Slot;
-use crate::sequencer::{Judged, MirrorJudged, Publication};
+use crate::sequencer::{Judged, MirrorJudged, Now, Publication};
 use crate::state::State;
 
 /// The most partitions of a node, own and mirrored.
@@ -142,6 +142,7 @@ impl<T> Store<T> {
             self.waiting.push_back(Entry::ProducerDropped { producer, topic });
         }
         self.retain(now);
+        self.forget_keys();
         self.flush_waiting();
         let (memory_bytes, disk_bytes) = self.state.tables.bytes();
         let runs = self.state.tables.runs().len();
@@ -174,6 +175,7 @@ impl<T> Store<T> {
 
     fn plan_publish(&mut self, publication: &Publication<'_>, now: Timestamp) -> Plan {
         let records = publication.batch.header().records as u64;
+        let now = Now { wall: now, of_ages: self.age_time(now) };
         match self.state.judge(publication, now, &mut self.scratch) {
             Judged::Known(receipt) => Plan::Answer(Answer::Receipt(receipt)),
             Judged::Refused(refusal) => {

@@ -140,10 +140,10 @@ pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
         let run = open_whole(&**disk, scan.id(), &info);
         RunReport { info: KeptFile::Run(info), damage: run.err().map(KeptDamage::from) }
     });
-    let merged = merged.values().map(|info| {
-        let run = KeyRun::open_merged(&**disk, scan.id(), info).map(Arc::new);
+    let merged = merged.values().map(|merged| {
+        let run = KeyRun::open_merged(&**disk, scan.id(), &merged.run).map(Arc::new);
         let damage = run.and_then(|run| run.verify()).err().map(KeptDamage::from);
-        RunReport { info: KeptFile::Keys(*info), damage }
+        RunReport { info: KeptFile::Keys(merged.run), damage }
     });
     let sides = sides.values().map(|info| {
         let damage = side_damage(&**disk, &scan, info).map(KeptDamage::from);

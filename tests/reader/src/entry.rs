@@ -25,6 +25,7 @@ pub(crate) enum Entry<'a> {
     ConflictsKept(SideFile),
     MirrorStarted { slot: u32, start: Edge },
     KeysMerged(Run),
+    KeysDropped { upto: u64 },
 }
 
 /// The settings of a topic.
@@ -52,6 +53,12 @@ impl Settings {
         };
         ensure((1..=1_024).contains(&settings.partitions), "a topic's partitions are too many")?;
         Ok(settings)
+    }
+
+    /// Whether more than the horizon lies between two append times.
+    pub(crate) fn is_past_horizon(&self, before: i64, after: i64) -> bool {
+        let quiet_us = i128::from(after) - i128::from(before);
+        quiet_us > i128::from(self.horizon_s) * 1_000_000
     }
 }
 
@@ -120,6 +127,7 @@ impl<'a> Entry<'a> {
                 Self::MirrorStarted { slot, start: Edge { offset, batch, chain, bytes: 0 } }
             }
             15 => Self::KeysMerged(Run::read_merged(&mut input)?),
+            16 => Self::KeysDropped { upto: input.varint()? },
             _ => return Err(Why("its kind is not known")),
         };
         input.end()?;

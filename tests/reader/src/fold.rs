@@ -34,8 +34,8 @@ struct Log<'a> {
     first: u64,
     batches: Vec<Batch<'a>>,
     records: Vec<Record<'a>>,
-    /// The last order sequence of each order key.
-    orders: HashMap<&'a [u8], u64>,
+    /// The last order sequence of each order key, and when it was appended.
+    orders: HashMap<&'a [u8], (u64, i64)>,
 }
 
 impl<'a> Fold<'a> {
@@ -64,6 +64,7 @@ impl<'a> Fold<'a> {
     fn pass(&mut self, file: &JournalFile<'a>, linked: bool) -> Result<(), ReadError> {
         let next = file.snapshot()?;
         let check = if linked {
+            self.state.manifest.agree_on_times(&next.manifest);
             ensure(next == self.state, "it is not what the entries before it add up to")
         } else {
             self.skip_to(&next)
@@ -139,7 +140,8 @@ impl<'a> Fold<'a> {
         batch: &Stored<'a>,
         position: u64,
     ) -> Result<(), Why> {
-        let partitions = self.state.slot(slot)?.topic.settings.partitions;
+        let settings = self.state.slot(slot)?.topic.settings;
+        let partitions = settings.partitions;
         let log = log_mut(&mut self.logs, slot)?;
         let first_record = log.records.len();
         record::read(batch, partitions, &mut self.digester, &mut log.records)?;
@@ -172,11 +174,15 @@ impl<'a> Fold<'a> {
             let Some((key, sequence)) = record.order_key.zip(record.order_sequence) else {
                 continue;
             };
-            let last = log.orders.insert(key, sequence);
+            let last = log.orders.insert(key, (sequence, batch.append_time));
+            let begins = sequence == 1;
             let follows = match last {
-                _ if record.restarted => sequence == 1,
-                Some(last) => last.checked_add(1) == Some(sequence),
-                None => sequence == 1 || !whole && sequence > 0,
+                Some((last, _)) if last.checked_add(1) == Some(sequence) => !record.restarted,
+                // Once it was quiet for longer than the horizon; whether that is said or not, since
+                // it may have been forgotten.
+                Some((_, at)) => begins && settings.is_past_horizon(at, batch.append_time),
+                None if record.restarted => begins && !whole,
+                None => begins || !whole && sequence > 0,
             };
             ensure(follows, "an order sequence does not follow")?;
         }

@@ -18,9 +18,14 @@ pub struct Manifest {
     pub sides: BTreeMap<u64, SideFile>,
     /// The runs stand up to this position of the journal (exclusive).
     pub runs_upto: u64,
-    /// Runs with the keys of many journal files, by start; they cover all positions up to the end
-    /// of the last one.
+    /// Runs with the keys of many journal files, by start; they cover all positions from
+    /// `keys_from` up to the end of the last one.
     pub merged: BTreeMap<u64, Run>,
+    /// The newest append time of the files that each merged run covers, by its start, in
+    /// microseconds since 1970. Snapshots before version 3 do not say it.
+    pub merged_times: BTreeMap<u64, i64>,
+    /// The keys of all positions below this are forgotten.
+    pub keys_from: u64,
 }
 
 /// A journal file that is written to no more.
@@ -94,6 +99,16 @@ impl Manifest {
         let ends = self.files.values().map(|file| file.end);
         let mut ends = ends.chain(self.merged.values().map(|merged| merged.end));
         ensure(ends.any(|end| end == run.end), "a merged run does not end where a file does")?;
+        let files = self.files.values();
+        let files = files.filter(|file| run.start <= file.start && file.end <= run.end);
+        let of_files = files.map(|file| Some(file.append_time)).max().flatten();
+        let covered = |start: u64, end: u64| run.start <= start && end <= run.end;
+        let merged = self.merged.values().filter(|merged| covered(merged.start, merged.end));
+        let times: Option<Vec<i64>> =
+            merged.map(|merged| self.merged_times.get(&merged.start).copied()).collect();
+        let newest = times.and_then(|times| times.into_iter().chain(of_files).max());
+        self.merged_times.retain(|start, _| !(run.start..run.end).contains(start));
+        self.merged_times.extend(newest.map(|newest| (run.start, newest)));
         self.merged.retain(|_, merged| merged.start < run.start || run.end < merged.end);
         let known = self.merged.insert(run.start, run);
         ensure(known.is_none(), "merged runs overlap")?;
@@ -103,10 +118,32 @@ impl Manifest {
         self.check_merged()
     }
 
+    /// The keys below `upto` are forgotten; what was kept for them alone is no longer needed.
+    pub(crate) fn forget(&mut self, upto: u64) -> Result<(), Why> {
+        ensure(self.keys_from < upto && upto <= self.runs_upto, "keys are dropped out of turn")?;
+        let merged = self.merged.values().map(|run| (run.start, run.end));
+        let files = self.files.values().map(|file| (file.start, file.end));
+        let cut = merged.chain(files).any(|(start, end)| start < upto && upto < end);
+        ensure(!cut, "keys are dropped within a run")?;
+        self.merged.retain(|_, run| run.end > upto);
+        self.merged_times.retain(|start, _| self.merged.contains_key(start));
+        self.files.retain(|_, file| file.end > upto || !file.is_dropped());
+        self.keys_from = upto;
+        self.check_merged()
+    }
+
+    /// Snapshots of before version 3 say nothing of the times of merged runs.
+    pub(crate) fn agree_on_times(&mut self, other: &Self) {
+        self.merged_times.retain(|start, _| other.merged_times.contains_key(start));
+        for (start, time) in &other.merged_times {
+            self.merged_times.entry(*start).or_insert(*time);
+        }
+    }
+
     /// Merged runs cover what they cover without holes, in whole files, and no file stays for its
     /// run alone there.
     pub(crate) fn check_merged(&self) -> Result<(), Why> {
-        let mut upto = 0;
+        let mut upto = self.keys_from;
         for run in self.merged.values() {
             ensure(run.start == upto, "a merged run does not begin where another ends")?;
             ensure(run.start < run.end, "a merged run covers nothing")?;
@@ -124,9 +161,11 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether a merged run has the keys of the file.
-    pub(crate) fn has_merged(&self, file: &SealedFile) -> bool {
-        self.merged.values().any(|run| run.start <= file.start && file.end <= run.end)
+    /// Whether the file's run is not needed for its keys: a merged run has them, or they are
+    /// forgotten.
+    pub(crate) fn does_without(&self, file: &SealedFile) -> bool {
+        file.end <= self.keys_from
+            || self.merged.values().any(|run| run.start <= file.start && file.end <= run.end)
     }
 
     /// Everything that it names as a holder of keys.

@@ -16,7 +16,7 @@ use crate::{
 pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
     let input = &mut Input::new(bytes);
     let version = input.u8()?;
-    ensure(matches!(version, 1 | 2), "its version is not known")?;
+    ensure(matches!(version, 1..=3), "its version is not known")?;
     let (node, secret, append_time) = (input.text()?, input.array()?, input.signed()?);
     let mut state = State {
         node,
@@ -73,7 +73,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
         let behind = last.is_none_or(|(before, _)| *before < run.start);
         ensure(behind, "its merged runs are not sorted")?;
         state.manifest.merged.insert(run.start, run);
+        if version > 2 {
+            state.manifest.merged_times.insert(run.start, input.signed()?);
+        }
     }
+    state.manifest.keys_from = if version > 2 { input.varint()? } else { 0 };
     state.manifest.check_merged()?;
     input.end()?;
     Ok(state)

@@ -136,6 +136,7 @@ impl<'a> State<'a> {
             Entry::FileDropped { start } => self.drop_file(start)?,
             Entry::ConflictsKept(side) => self.keep_conflicts(side)?,
             Entry::KeysMerged(run) => self.manifest.merge(run)?,
+            Entry::KeysDropped { upto } => self.manifest.forget(upto)?,
             Entry::MirrorStarted { slot, start } => {
                 let slot = self.slot_mut(slot)?;
                 let empty = slot.topic.mirror_of.is_some() && slot.end.batch == 0;
@@ -277,7 +278,7 @@ impl<'a> State<'a> {
         let unknown = Why("a file is dropped that is not there");
         let file = self.manifest.files.get(&start).ok_or(unknown)?;
         ensure(!file.is_dropped(), unknown.0)?;
-        let leaves = file.run.is_none() || self.manifest.has_merged(file);
+        let leaves = file.run.is_none() || self.manifest.does_without(file);
         let file = self.manifest.files.get_mut(&start).ok_or(unknown)?;
         let ends = std::mem::take(&mut file.slots);
         if leaves {

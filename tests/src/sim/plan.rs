@@ -13,6 +13,9 @@ use crate::events::Dice;
 /// The shortest time that faults go on, in simulated time.
 pub const TIME_MIN: u64 = 10 * 60 * SECOND;
 
+/// The horizon of a world in which nothing is forgotten.
+pub const HORIZON_S: u64 = 400 * 24 * 3_600;
+
 /// Of the dice of [`Plan::draw_more`].
 const MORE: u64 = 0x5ec_1e83;
 
@@ -59,6 +62,8 @@ pub struct Plan {
     pub retention_bytes: u64,
     /// For how long each plant keeps what it has; `None` is for ever.
     pub retention_age: Option<Duration>,
+    /// For how long the node tells a repeat at least, in seconds.
+    pub horizon_s: u64,
     /// How long an idle writer waits before its mark, in microseconds.
     pub mark_after: u64,
     /// How long a sync takes at least, in microseconds.
@@ -112,6 +117,7 @@ impl Plan {
             journal,
             retention_bytes: if dice.below(2) == 0 { file_bytes * (2 + dice.below(6)) } else { 0 },
             retention_age: None,
+            horizon_s: HORIZON_S,
             mark_after: 50 * MS,
             sync_min: pick(dice, &[100, 300, 2_000]),
             time,
@@ -128,6 +134,19 @@ impl Plan {
         plan
     }
 
+    /// The horizon in microseconds.
+    ///
+    /// # Panics
+    /// Never: no plan draws one that long.
+    pub fn horizon_us(&self) -> i64 {
+        i64::try_from(self.horizon_s * SECOND).expect("at most 400 days")
+    }
+
+    /// Whether a node of this world forgets keys while it goes on.
+    pub fn forgets(&self) -> bool {
+        self.horizon_s < HORIZON_S
+    }
+
     /// Drawn apart, so that a world which has none of it is the same as if there were none. The
     /// number is one with which those that once found something are among them.
     fn draw_more(&mut self) {
@@ -139,6 +158,9 @@ impl Plan {
             if dice.below(2) == 0 {
                 self.retention_bytes = 0;
             }
+        }
+        if dice.below(3) == 0 {
+            self.horizon_s = 5 + dice.below(90);
         }
     }
 }

@@ -199,6 +199,7 @@ impl World {
             .collect();
         let nodes: Vec<_> = (0..=plan.plants).map(|number| SimNode::new(&plan, number)).collect();
         let mut history = History::default();
+        history.forgets = plan.forgets();
         let mut adapters = Vec::new();
         for number in 0..plan.plants * plan.adapters {
             let (node, topic) = (number % plan.plants, number / plan.plants % plan.topics);

@@ -10,6 +10,8 @@ pub struct End<'a> {
     pub plants: Vec<String>,
     /// How many topics each plant has.
     pub topics: usize,
+    /// For how long a plant tells a repeat at least, in microseconds.
+    pub horizon_us: i64,
     /// What their files hold.
     pub nodes: Vec<Contents<'a>>,
 }

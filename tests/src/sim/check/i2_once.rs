@@ -4,7 +4,8 @@
 //! The rule: a record of which no key names a first is an event, and the first of all of its keys.
 //! If its keys name one first of its content, it repeats that one; otherwise it is a conflict with
 //! the first that its first key names, or its second. A conflict is listed once for each of its keys
-//! and content. What is not an event is nobody's first.
+//! and content. What is not an event is nobody's first. Once the horizon has passed a first, or what was
+//! listed, it may have been forgotten, and not before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,10 +27,11 @@ struct Judged<'a> {
 /// What a topic of a plant has come to.
 #[derive(Debug, Default)]
 struct Topic<'a> {
-    /// The event of each key.
-    firsts: BTreeMap<DedupKey<'a>, Judged<'a>>,
+    /// The events of each key, by their append times: more than one where the horizon has passed.
+    firsts: BTreeMap<DedupKey<'a>, Vec<Judged<'a>>>,
     /// Conflicts that are listed, by each of their keys and their content.
     listed: BTreeMap<(DedupKey<'a>, u128), Vec<Judged<'a>>>,
+    horizon_us: i64,
 }
 
 /// Judges the hub's logs again, which hold everything.
@@ -43,7 +45,7 @@ pub fn check(end: &End<'_>, _history: &History, violated: &mut dyn FnMut(String)
 
 fn check_topic(end: &End<'_>, plant: usize, topic: usize, violated: &mut dyn FnMut(String)) {
     let mut sequences = BTreeMap::<&str, BTreeSet<u64>>::new();
-    let mut known = Topic::default();
+    let mut known = Topic { horizon_us: end.horizon_us, ..Topic::default() };
     let partitions: Vec<_> =
         (0..u16::MAX).map_while(|number| end.mirrored(plant, topic, number)).collect();
     // What a record is judged by may be in another partition: all is gathered before any is judged.
@@ -58,13 +60,20 @@ fn check_topic(end: &End<'_>, plant: usize, topic: usize, violated: &mut dyn FnM
                 if let Verdict::Conflict { listed: true, .. } = record.verdict {
                     known.listed.entry((key, record.digest)).or_default().push(judged);
                 }
-                if record.is_visible()
-                    && let Some(first) = known.firsts.insert(key, judged)
-                {
-                    let (a, b) = (first.record.offset, record.offset);
-                    let what = format!("{key:?} is visible at {a:?} and at {b:?}");
-                    violated(format!("{}: {what}", partition.id));
+                if record.is_visible() {
+                    known.firsts.entry(key).or_default().push(judged);
                 }
+            }
+        }
+    }
+    for (key, firsts) in &mut known.firsts {
+        firsts.sort_by_key(|first| first.append_time);
+        for pair in firsts.windows(2) {
+            if !pair[1].is_past(&pair[0], end.horizon_us) {
+                let (a, b) = (pair[0].place(), pair[1].place());
+                violated(format!(
+                    "topic {topic} of {plant}: {key:?} is visible at {a:?} and at {b:?}"
+                ));
             }
         }
     }
@@ -106,6 +115,11 @@ impl Judged<'_> {
         (self.append_time != other.append_time).then_some(self.append_time < other.append_time)
     }
 
+    /// Whether the horizon has passed `first` when this was judged.
+    fn is_past(&self, first: &Self, horizon_us: i64) -> bool {
+        self.append_time - first.append_time > horizon_us
+    }
+
     fn place(&self) -> Place {
         Place { partition: self.partition, offset: self.record.offset.unwrap_or(u64::MAX) }
     }
@@ -133,13 +147,24 @@ impl<'a> Topic<'a> {
         Err(format!("its keys name {places:?}, its digest is {:x}", judged.record.digest))
     }
 
+    /// Those that may be known, newest first: one that is there has all before it forgotten.
     fn firsts_of(&self, key: DedupKey<'a>, judged: &Judged<'a>) -> Vec<Option<&Judged<'a>>> {
-        let Some(first) = self.firsts.get(&key) else { return vec![None] };
-        match first.is_before(judged) {
-            Some(true) => vec![Some(first)],
-            Some(false) => vec![None],
-            None => vec![Some(first), None],
+        let mut found = Vec::new();
+        for first in self.firsts.get(&key).into_iter().flatten().rev() {
+            match first.is_before(judged) {
+                Some(false) => {}
+                None => found.push(Some(first)),
+                Some(true) => {
+                    found.push(Some(first));
+                    if judged.is_past(first, self.horizon_us) {
+                        found.push(None);
+                    }
+                    return found;
+                }
+            }
         }
+        found.push(None);
+        found
     }
 
     /// The rule, for a record whose keys name these firsts.
@@ -169,7 +194,10 @@ impl<'a> Topic<'a> {
     fn is_listed(&self, judged: &Judged<'a>) -> Option<bool> {
         let before = keys(judged.record).flat_map(|key| {
             let listed = self.listed.get(&(key, judged.record.digest));
-            listed.into_iter().flatten().map(|listed| listed.is_before(judged))
+            listed.into_iter().flatten().map(|listed| match listed.is_before(judged) {
+                Some(true) if judged.is_past(listed, self.horizon_us) => None,
+                before => before,
+            })
         });
         let mut known = Some(false);
         for before in before {

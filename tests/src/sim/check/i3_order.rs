@@ -2,7 +2,7 @@
 //! log is as its adapters submitted, and the hub's log is the plant's, byte for byte. That consumers
 //! see the log's order is checked as they read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::end::End;
 use crate::sim::history::{Fate, History};
@@ -23,6 +23,13 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
             let (Some(key), Some(_)) = (record.order_key, record.offset) else { continue };
             if let Some(intent) = history.intent_of(record) {
                 orders.entry(key).or_default().push(intent);
+            }
+        }
+        if history.forgets {
+            // What the horizon has passed may stand there again.
+            for intents in orders.values_mut() {
+                let mut known = BTreeSet::new();
+                intents.retain(|intent| known.insert(*intent));
             }
         }
         for (key, intents) in &orders {

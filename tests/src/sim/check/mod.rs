@@ -88,7 +88,8 @@ pub fn raw(world: &mut World) {
     }
     let plants: Vec<String> =
         world.nodes[..world.plan.plants].iter().map(|node| node.name.to_string()).collect();
-    let end = End { plants, topics: world.plan.topics, nodes };
+    let horizon_us = world.plan.horizon_us();
+    let end = End { plants, topics: world.plan.topics, horizon_us, nodes };
     let found = all(&end, &world.history);
     world.history.violations.extend(found);
 }

@@ -15,6 +15,7 @@ use crate::sim::plan::Plan;
 struct Lived {
     plants: Vec<String>,
     topics: usize,
+    horizon_us: i64,
     history: History,
     files: Vec<BTreeMap<String, Vec<u8>>>,
 }
@@ -23,7 +24,7 @@ static LIVED: LazyLock<Lived> = LazyLock::new(|| {
     // A small world with consumers, repeats, orders, and keys of all kinds.
     let fits = |plan: &Plan| {
         let keyed = plan.two_keys == 300 && plan.many > 0 && plan.repeats > 0 && plan.conflicts > 0;
-        plan.consumers > 0 && plan.orders <= 100 && keyed
+        plan.consumers > 0 && plan.orders <= 100 && keyed && !plan.forgets()
     };
     let plan = (0..1_000).map(Plan::draw).find(fits).expect("some seed draws such a world");
     let mut world = World::new(plan, Instant::now());
@@ -34,6 +35,7 @@ static LIVED: LazyLock<Lived> = LazyLock::new(|| {
     Lived {
         plants: (0..world.plan.plants).map(|n| world.nodes[n].name.to_string()).collect(),
         topics: world.plan.topics,
+        horizon_us: world.plan.horizon_us(),
         files: world.nodes.iter().map(|node| node.disk.files()).collect(),
         history: std::mem::take(&mut world.history),
     }
@@ -44,7 +46,12 @@ fn found(forge: impl FnOnce(&mut End<'_>, &mut History)) -> Vec<&'static str> {
     let lived = &*LIVED;
     let read = |files| takt_reader::read(files).expect("the files read");
     let nodes = lived.files.iter().map(read).collect();
-    let mut end = End { plants: lived.plants.clone(), topics: lived.topics, nodes };
+    let mut end = End {
+        plants: lived.plants.clone(),
+        topics: lived.topics,
+        horizon_us: lived.horizon_us,
+        nodes,
+    };
     let mut history = lived.history.clone();
     forge(&mut end, &mut history);
     let mut found: Vec<_> = all(&end, &history).into_iter().map(|(name, _)| name).collect();

@@ -31,7 +31,11 @@ impl World {
         if !is_hub {
             for name in self.topics.clone() {
                 let partitions = self.plan.partitions;
-                let settings = TopicSettings { partitions, ..TopicSettings::default() };
+                let settings = TopicSettings {
+                    partitions,
+                    horizon_s: self.plan.horizon_s,
+                    ..TopicSettings::default()
+                };
                 let operation = Operation::CreateTopic { name, settings };
                 let up = self.nodes[node].up.as_mut().expect("it has just begun");
                 up.writer.submit(operation, Ticket::Nobody);
