@@ -97,6 +97,7 @@ impl Feed {
             journal: JournalOptions::default(),
             keys_max: 100_000_000,
             heads_recent: 1 << 20,
+            spare_files: 2,
             retention_bytes: 256 << 20,
             retention_age: None,
         }

@@ -47,6 +47,7 @@ pub fn options() -> StoreOptions {
         },
         keys_max: 10_000,
         heads_recent: 40,
+        spare_files: 2,
         retention_bytes: 96 << 10,
         retention_age: None,
     }

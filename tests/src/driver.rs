@@ -50,6 +50,7 @@ pub fn options(node: &str) -> StoreOptions {
         },
         keys_max: 100_000,
         heads_recent: 40,
+        spare_files: 2,
         retention_bytes: 0,
         retention_age: None,
     }

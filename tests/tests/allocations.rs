@@ -63,6 +63,7 @@ impl Broker {
             journal: JournalOptions { file_bytes: 128 << 20, ..JournalOptions::default() },
             keys_max: 10_000_000,
             heads_recent: 1 << 20,
+            spare_files: 2,
             retention_bytes: 1 << 30,
             retention_age: None,
         };

@@ -97,7 +97,7 @@ pub(super) struct CommonArgs {
     /// Events per call, unless there is a rate, and at most per batch.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub batch: u16,
-    /// Different order keys.
+    /// Different order keys, over all topics: each is of one.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub orders: u32,
     /// The seed of data and order keys. Ids are new in every run.
@@ -154,6 +154,9 @@ pub(super) struct PublishArgs {
     /// Whether the topic judges dedup keys.
     #[arg(long, value_enum, default_value = "on")]
     pub dedup: Switch,
+    /// Have so many journal files of 64 MiB ready before the time runs; embedded only.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub spares: Option<u16>,
     /// One event in a call, as soon as there is room for it: the client makes the batches.
     #[arg(long, conflicts_with = "rate")]
     pub each: bool,

@@ -21,7 +21,7 @@ use super::{BenchError, target};
 pub(super) async fn run(args: &ConsumeArgs) -> Result<(), BenchError> {
     args.fill().check()?;
     let limits = args.common.measure_limits().await?;
-    let target = Target::start(&args.common, args.common.records).await?;
+    let target = Target::start(&args.common, args.common.records, None).await?;
     let measured = measure(args, &target).await;
     let measured = measured.map(|report| ConsumeReport { limits, ..report });
     target::finish(target, measured).await?.print(args.common.json)

@@ -30,6 +30,17 @@ pub enum BenchError {
         /// The limit, inclusive.
         max: u64,
     },
+    /// Files were to be made ready for a node in another process.
+    #[error("--spares is for --transport embedded; [journal] spare_files for a node of its own")]
+    SparesOfAnother,
+    /// Not all files that were asked for came to be.
+    #[error("{ready} of {files} files are ready, and no more come: is there room on the disk?")]
+    NoSpares {
+        /// How many there are.
+        ready: usize,
+        /// How many were asked for.
+        files: usize,
+    },
     /// The directory of the node cannot be used.
     #[error("cannot use the directory of the measurement: {0}")]
     Directory(io::Error),

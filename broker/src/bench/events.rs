@@ -52,31 +52,66 @@ impl Data {
     }
 }
 
+/// The order keys of one producer: its calls go to its topics in turns, and each order is of one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Orders {
+    /// Order keys of each topic.
+    per_topic: u64,
+    /// Topics of all producers.
+    topics: u64,
+    /// The first of the producer's topics, and how many others lie between two of them.
+    first: u64,
+    step: u64,
+    /// Its calls so far.
+    calls: u64,
+    /// Each event is a call of its own.
+    each: bool,
+}
+
+impl Orders {
+    /// Of all `orders` those of a producer's topics: the `first`, and every so many behind it.
+    pub fn shared(orders: u32, topics: usize, first: usize, step: usize, each: bool) -> Self {
+        let topics = topics.max(1) as u64;
+        let per_topic = (u64::from(orders) / topics).max(1);
+        let (first, step) = (first as u64 % topics, step as u64);
+        Self { per_topic, topics, first, step, calls: 0, each }
+    }
+
+    /// One of the orders of the topic whose turn it is.
+    fn draw(&self, random: &mut SplitMix) -> u64 {
+        let own = (self.topics - self.first).div_ceil(self.step);
+        let topic = self.first + self.calls % own * self.step;
+        topic + self.topics * (random.next() % self.per_topic)
+    }
+}
+
 /// Makes the events of one producer.
 #[derive(Debug, Clone)]
 pub(super) struct EventMaker {
     source: String,
-    orders: u32,
+    orders: Orders,
     data: Data,
     random: SplitMix,
     next: u64,
 }
 
 impl EventMaker {
-    /// Events over `orders` order keys, from `source`, which must be new for the events to be.
-    pub fn new(source: String, seed: u64, orders: u32, data: Data) -> Self {
+    /// Events of `orders`, from `source`, which must be new for the events to be.
+    pub fn new(source: String, seed: u64, orders: Orders, data: Data) -> Self {
         Self { source, orders, data, random: SplitMix::new(seed), next: 0 }
     }
 
     /// The next `count` events. Random data lies in one allocation.
     pub fn make(&mut self, count: usize) -> Vec<Event> {
-        match self.data {
+        let events = match self.data {
             Data::Random(size) => {
                 let mut data = self.random_bytes(count * size);
                 (0..count).map(|_| self.event(data.split_to(size))).collect()
             }
             Data::Reports(_) => (0..count).map(|_| self.one()).collect(),
-        }
+        };
+        self.orders.calls += u64::from(!self.orders.each);
+        events
     }
 
     /// The next event.
@@ -93,7 +128,8 @@ impl EventMaker {
 
     fn event(&mut self, data: Bytes) -> Event {
         self.next += 1;
-        let order = self.random.next() % u64::from(self.orders);
+        let order = self.orders.draw(&mut self.random);
+        self.orders.calls += u64::from(self.orders.each);
         let time = FIRST_TIME + i64::try_from(self.next).expect("fewer than 2^63 events");
         Event {
             id: format!("{:012}", self.next),

@@ -8,7 +8,7 @@ use super::BenchError;
 use super::args::{CommonArgs, DataKind};
 use super::closed_loop::ClosedLoop;
 use super::each_loop::EachLoop;
-use super::events::{Data, EventMaker};
+use super::events::{Data, EventMaker, Orders};
 use super::load::Load;
 use super::open_loop::OpenLoop;
 use super::schedule::Schedule;
@@ -112,7 +112,7 @@ impl Plan<'_> {
                 producer.ready().await?;
             }
             let producers = Turns::new(producers);
-            let maker = self.maker(run, number, data.clone());
+            let maker = self.maker(run, number, topics.len(), data.clone());
             let (records, time) = match self.pace {
                 Pace::Closed { records } => (self.share(records, number), None),
                 Pace::ClosedFor(time) => (u64::MAX, Some(time)),
@@ -169,10 +169,14 @@ impl Plan<'_> {
     }
 
     /// Events of a source that is new in each run.
-    fn maker(&self, run: u64, number: u16, data: Data) -> EventMaker {
+    fn maker(&self, run: u64, number: u16, topics: usize, data: Data) -> EventMaker {
         let source = format!("//bench/{run:016x}/{number}");
         let seed = self.events.seed.wrapping_add(u64::from(number) << 48);
-        EventMaker::new(source, seed, self.events.orders, data)
+        let (first, step) = (usize::from(number), usize::from(self.producers));
+        // In an open loop each event is a call, too.
+        let each = self.each || matches!(self.pace, Pace::Open { .. });
+        let orders = Orders::shared(self.events.orders, topics, first, step, each);
+        EventMaker::new(source, seed, orders, data)
     }
 
     async fn supply(&self, maker: EventMaker, records: u64) -> Supply {

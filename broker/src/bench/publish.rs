@@ -17,7 +17,7 @@ pub(super) async fn run(args: &PublishArgs) -> Result<(), BenchError> {
     let plan = args.plan();
     plan.check()?;
     let limits = args.common.measure_limits().await?;
-    let target = Target::start(&args.common, plan.pace.records_max()).await?;
+    let target = Target::start(&args.common, plan.pace.records_max(), args.spares).await?;
     let measured = measure(args, &target).await;
     let measured = measured.map(|report| PublishReport { limits, ..report });
     target::finish(target, measured).await?.print(args.common.json)
@@ -45,6 +45,7 @@ async fn measure(args: &PublishArgs, target: &Target) -> Result<PublishReport, B
         producers: args.producers.into(),
         batch: common.batch.into(),
         window: args.window.into(),
+        spares: args.spares,
         each: args.each,
         topics: args.topics.into(),
         partitions: args.partitions.into(),

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use takt_client::{Client, ClientOptions};
 use tempfile::TempDir;
@@ -40,7 +40,11 @@ enum Place {
 
 impl Target {
     /// Starts a node with room for the dedup keys of `records` events.
-    pub async fn start(args: &CommonArgs, records: u64) -> Result<Self, BenchError> {
+    pub async fn start(
+        args: &CommonArgs,
+        records: u64,
+        spares: Option<u16>,
+    ) -> Result<Self, BenchError> {
         let keys_max = records.saturating_mul(2).max(KEYS_MIN);
         let dir = args.dir.as_deref();
         let temporary = match dir {
@@ -52,9 +56,15 @@ impl Target {
             TransportKind::Embedded => {
                 let mut options = NodeOptions::embedded(PLANT, &dir.join("data"))?;
                 options.keys_max = usize::try_from(keys_max).unwrap_or(usize::MAX);
+                options.spare_files = spares.map_or(options.spare_files, usize::from);
+                let files = options.spare_files;
                 let node = Node::open(options).await?;
+                if spares.is_some() {
+                    fill_pool(&node, files).await?;
+                }
                 (node.client(), Place::Here(Box::new(node)))
             }
+            TransportKind::Quic if spares.is_some() => return Err(BenchError::SparesOfAnother),
             TransportKind::Quic => {
                 let (child, options) = spawn(dir, keys_max).await?;
                 (Client::connect(options).await?, Place::There(Box::new(child)))
@@ -83,6 +93,23 @@ impl Target {
             Place::Here(node) => node.close().await.map_err(BenchError::Stop),
             Place::There(child) => stop(*child).await,
         }
+    }
+}
+
+/// Waits until so many journal files are ready.
+async fn fill_pool(node: &Node, files: usize) -> Result<(), BenchError> {
+    let mut last = (0, Instant::now());
+    loop {
+        let ready = node.view().status().spare_files;
+        if ready >= files {
+            return Ok(());
+        }
+        if ready > last.0 {
+            last = (ready, Instant::now());
+        } else if last.1.elapsed() > READY {
+            return Err(BenchError::NoSpares { ready, files });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use super::args::{Switch, TransportKind};
-use super::events::{Data, EventMaker};
+use super::events::{Data, EventMaker, Orders};
 use super::plan::{Pace, REPORT_BYTES_MAX};
 use super::report::{ConsumeReport, Latencies, PublishReport, Report};
 use super::target::Target;
@@ -91,7 +91,7 @@ async fn publish(line: &str, ago: Duration) -> (tally::Tally, Instant) {
     let dir = tempfile::tempdir().unwrap();
     let mut args = publish_args(&format!("--transport embedded --batch 50 {line}"));
     args.common.dir = Some(dir.path().to_owned());
-    let target = Target::start(&args.common, 1_000).await.unwrap();
+    let target = Target::start(&args.common, 1_000, None).await.unwrap();
     let names = super::publish::topic_names(&args);
     let topic = Topics::open(&target.client, names, args.partitions, true).await.unwrap();
     let data = args.plan().data().unwrap();
@@ -135,7 +135,9 @@ fn reports_are_json_of_a_known_size() {
     let Data::Reports(reports) = &data else { panic!("{data:?}") };
     assert!(reports.iter().all(|report| report.len() as u64 <= REPORT_BYTES_MAX));
     assert!(data.mean_bytes() > 100);
-    let events = EventMaker::new("//bench/1".to_owned(), 1, 10, data).make(20);
+    let events =
+        EventMaker::new("//bench/1".to_owned(), 1, Orders::shared(10, 1, 0, 1, false), data)
+            .make(20);
     for event in &events {
         let report: serde_json::Value = serde_json::from_slice(&event.data).unwrap();
         assert!(report.is_object());
@@ -172,7 +174,12 @@ async fn times_count_from_when_events_were_due() {
 #[test]
 fn events_are_the_same_for_a_seed_and_none_repeats_another() {
     let make = |seed| {
-        let mut maker = EventMaker::new("//bench/1".to_owned(), seed, 10, Data::Random(100));
+        let mut maker = EventMaker::new(
+            "//bench/1".to_owned(),
+            seed,
+            Orders::shared(10, 1, 0, 1, false),
+            Data::Random(100),
+        );
         [maker.make(30), maker.make(12)].concat()
     };
     let events = make(7);
@@ -210,6 +217,7 @@ fn what_was_published_is_a_table_or_json() {
         producers: 4,
         batch: 1_000,
         window: 8,
+        spares: None,
         each: false,
         topics: 1,
         partitions: 1,
@@ -263,4 +271,23 @@ fn what_was_read_is_a_table_or_json() {
     });
     assert!(table.contains("244.1 MiB") && table.contains("0.50 s"), "{table}");
     assert_eq!((&json["consumers"], &json["page_cache"]), (&2.into(), &"not filled".into()));
+}
+
+#[test]
+fn each_order_is_of_one_topic() {
+    // 5 topics and 2 producers: topics 0, 2, 4 and 1, 3.
+    for (number, own) in [(0, &[0, 2, 4][..]), (1, &[1, 3])] {
+        for each in [false, true] {
+            let orders = Orders::shared(50, 5, number, 2, each);
+            let mut maker = EventMaker::new("//bench/1".to_owned(), 1, orders, Data::Random(8));
+            let events: Vec<_> = (0..30).flat_map(|_| maker.make(20)).collect();
+            for (at, event) in events.iter().enumerate() {
+                let key = event.order_key.as_ref().expect("it has one").as_str();
+                let order: usize = key.trim_start_matches("PO-").parse().expect("a number");
+                let call = if each { at } else { at / 20 };
+                assert!(order < 50);
+                assert_eq!(order % 5, own[call % own.len()]);
+            }
+        }
+    }
 }

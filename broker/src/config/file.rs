@@ -59,6 +59,7 @@ pub(super) struct Upstream {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Journal {
     pub file_size: Option<Size>,
+    pub spare_files: Option<u16>,
     pub mark_after: Option<Period>,
     pub retention_size: Option<Size>,
     pub retention_age: Option<Period>,

@@ -176,6 +176,7 @@ fn journal(raw: &file::Journal) -> Result<JournalSettings, Flaw> {
     let check = check.map(|text| choice("journal", "check_at_start", text, &CHECKS_AT_START));
     let journal = JournalSettings {
         file_size: raw.file_size.unwrap_or(default.file_size),
+        spare_files: raw.spare_files.unwrap_or(default.spare_files),
         mark_after: raw.mark_after.unwrap_or(default.mark_after),
         retention_size: raw.retention_size.unwrap_or(default.retention_size),
         retention_age: raw.retention_age.unwrap_or(default.retention_age),
@@ -190,6 +191,10 @@ fn journal(raw: &file::Journal) -> Result<JournalSettings, Flaw> {
         let (min, max) = (JOURNAL_FILE_SIZE_MIN, JOURNAL_FILE_SIZE_MAX);
         let problem = format!("{size} is out of bounds: {min} to {max}, a multiple of 4KiB");
         return flaw("file_size", problem);
+    }
+    if !(1..=1_024).contains(&journal.spare_files) {
+        let problem = format!("{} is out of bounds: 1 to 1024", journal.spare_files);
+        return flaw("spare_files", problem);
     }
     if !(1..=60_000).contains(&journal.mark_after.duration().as_millis()) {
         let problem = format!("{} is out of bounds: 1ms to 1m", journal.mark_after);

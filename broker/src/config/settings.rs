@@ -118,6 +118,8 @@ pub enum UpstreamTopics {
 pub struct JournalSettings {
     /// Bytes of one journal file: 4 MiB to 16 GiB, a multiple of 4 KiB.
     pub file_size: Size,
+    /// How many files are kept ready to be the next ones: 1 to 1,024.
+    pub spare_files: u16,
     /// How long it is quiet until a mark is written.
     pub mark_after: Period,
     /// Beyond so many bytes the oldest files may go; 0 is without a limit.
@@ -132,6 +134,7 @@ impl Default for JournalSettings {
     fn default() -> Self {
         Self {
             file_size: Size::from_mib(64),
+            spare_files: 2,
             mark_after: Period::from_ms(50),
             retention_size: Size::from_bytes(0),
             retention_age: Period::from_ms(0),

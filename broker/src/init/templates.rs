@@ -83,17 +83,25 @@ fn upstream(hub: Option<SocketAddr>) -> String {
 }
 
 fn engine() -> String {
-    let JournalSettings { file_size, mark_after, retention_size, retention_age, check_at_start } =
-        JournalSettings::default();
+    let JournalSettings {
+        file_size,
+        spare_files,
+        mark_after,
+        retention_size,
+        retention_age,
+        check_at_start,
+    } = JournalSettings::default();
     let check_at_start = check_at_start.as_str();
     let LedgerSettings { keys_max } = LedgerSettings::default();
     let LimitSettings { connections_max, session_in_flight, node_in_flight } =
         LimitSettings::default();
     format!(
         r#"[journal]
-# One file of the journal: 4MiB to 16GiB, a multiple of 4KiB. One more is kept ready, and 64MiB
-# for a full disk.
+# One file of the journal: 4MiB to 16GiB, a multiple of 4KiB.
 file_size = "{file_size}"
+# So many more are kept ready, 1 to 1024, and 64MiB for a full disk. A pool of many takes a burst
+# without files being made meanwhile.
+spare_files = {spare_files}
 # How long it is quiet until a mark is written behind the last commit.
 mark_after = "{mark_after}"
 # The oldest files may go beyond this much, or when all their events are older than this; 0 is

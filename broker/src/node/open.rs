@@ -199,6 +199,7 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         journal: options.journal.clone(),
         keys_max: options.keys_max,
         heads_recent: HEADS_RECENT,
+        spare_files: options.spare_files,
         retention_bytes: options.retention_bytes,
         retention_age: options.retention_age,
     };

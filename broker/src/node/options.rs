@@ -28,6 +28,8 @@ pub struct NodeOptions {
     pub journal: JournalOptions,
     /// How long it is quiet until the last commit gets its witness.
     pub mark_after: Duration,
+    /// How many files are kept ready for the journal.
+    pub spare_files: usize,
     /// Beyond so many bytes of journal the oldest files may go; 0 is without a limit.
     pub retention_bytes: u64,
     /// Files whose events are all older may go; `None` is without a limit.
@@ -96,6 +98,7 @@ impl NodeOptions {
             check_at_start: journal.check_at_start,
             open_deadline: Duration::from_secs(10),
             journal: journal_options(&journal),
+            spare_files: journal.spare_files.into(),
             mark_after: journal.mark_after.duration(),
             retention_bytes: journal.retention_size.bytes(),
             retention_age: age(&journal),
@@ -143,6 +146,7 @@ impl NodeOptions {
             check_at_start: settings.journal.check_at_start,
             open_deadline: node.open_deadline.duration(),
             journal: journal_options(&settings.journal),
+            spare_files: settings.journal.spare_files.into(),
             mark_after: settings.journal.mark_after.duration(),
             retention_bytes: settings.journal.retention_size.bytes(),
             retention_age: age(&settings.journal),

@@ -39,6 +39,20 @@ pub(super) struct Unwritten {
     pub(super) named: bool,
 }
 
+/// How far the merging of runs has come.
+#[derive(Debug, Default)]
+pub(super) enum Merging {
+    /// Nothing is merged.
+    #[default]
+    None,
+    /// A step of it is out as a job.
+    Out,
+    /// It waits for its next step.
+    Paused(Box<MergeWork>),
+    /// It is done, and the entry of the merged run is not durable yet.
+    Unnamed(Arc<KeyRun>),
+}
+
 /// What goes on around the journal's files.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -47,12 +61,7 @@ pub(super) struct Files {
     pub(super) unwritten: VecDeque<Unwritten>,
     /// Runs whose entry is not durable yet.
     pub(super) written: BTreeMap<Position, WrittenRun>,
-    /// From the first step of a merge until what came of it is durable.
-    pub(super) is_merging: bool,
-    /// A merge between two of its steps.
-    pub(super) merge: Option<Box<MergeWork>>,
-    /// A merged run whose entry is not durable yet.
-    pub(super) merged: Option<Arc<KeyRun>>,
+    pub(super) merging: Merging,
     job_out: bool,
     /// Why the last spare was not made.
     no_spare: Option<io::Error>,
@@ -75,9 +84,7 @@ impl Files {
             current,
             unwritten,
             written: BTreeMap::new(),
-            is_merging: false,
-            merge: None,
-            merged: None,
+            merging: Merging::None,
             job_out: false,
             no_spare: None,
             stuck: false,
@@ -151,25 +158,41 @@ impl<T> Store<T> {
             let work = self.spare_work(now).or_else(|| self.run_work(now));
             let work = work.or_else(|| self.kept_work(now)).or_else(|| self.reserve_work(now));
             let work = work.or_else(|| self.merge_work(now));
+            let work = work.or_else(|| self.pool_work(now));
             work.or_else(|| self.index_work(now).map(|work| Work::Index(Box::new(work))))
         }
     }
 
+    /// The next file, where there is none: all else waits for it.
     fn spare_work(&self, now: Timestamp) -> Option<Work> {
+        (!self.has_spare()).then(|| self.another_spare(now)).flatten()
+    }
+
+    /// One more file for the pool, where nothing else is to be done.
+    fn pool_work(&self, now: Timestamp) -> Option<Work> {
+        (self.spares_ready() < self.options.spare_files).then(|| self.another_spare(now)).flatten()
+    }
+
+    fn another_spare(&self, now: Timestamp) -> Option<Work> {
         let len_bytes = self.spare_len();
-        (!self.has_spare() && is_due(self.files.retry_spare_at, now)).then(|| Work::Spare {
+        let files = 1 + self.files.unwritten.len() + self.spares_ready();
+        is_due(self.files.retry_spare_at, now).then(|| Work::Spare {
             maker: self.journal.spare_maker(),
             disk: Arc::clone(&self.disk),
             len_bytes,
             // A file's run may become as long as the file: the full disk is found before that.
-            margin_bytes: len_bytes.saturating_mul(1 + self.files.unwritten.len() as u64),
+            margin_bytes: len_bytes.saturating_mul(files as u64),
         })
     }
 
     /// Whether the next file is there.
     fn has_spare(&self) -> bool {
+        self.spares_ready() > 0
+    }
+
+    fn spares_ready(&self) -> usize {
         let len_bytes = self.spare_len();
-        self.spares.iter().any(|spare| spare.len_bytes() >= len_bytes)
+        self.spares.iter().filter(|spare| spare.len_bytes() >= len_bytes).count()
     }
 
     fn run_work(&self, now: Timestamp) -> Option<Work> {
@@ -290,7 +313,7 @@ impl<T> Store<T> {
 
     /// Removes a dropped file, or makes a spare of it. What fails is done at the next start.
     pub(super) fn drop_file(&mut self, start: Position) {
-        let recycle = self.spares.is_empty();
+        let recycle = self.spares_ready() < self.options.spare_files;
         match self.journal.drop_file(start, recycle) {
             Ok(Some(spare)) => self.add_spare(spare),
             Ok(None) => {}

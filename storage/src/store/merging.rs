@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use takt_protocol::words::Timestamp;
 
-use super::files::{RETRY_MAX_US, RETRY_US, is_due};
+use super::files::{Merging, RETRY_MAX_US, RETRY_US, is_due};
 use super::job::{MergeTask, Work};
 use super::manifest::holes;
 use super::{Store, StoreError};
@@ -25,11 +25,16 @@ const WINDOWS: i64 = 3;
 
 impl<T> Store<T> {
     pub(super) fn merge_work(&mut self, now: Timestamp) -> Option<Work> {
-        if let Some(work) = self.files.merge.take() {
-            return Some(Work::Merge(Box::new(MergeTask::GoOn(work))));
-        }
-        if self.files.merged.is_some() || !is_due(self.files.retry_merge_at, now) {
-            return None;
+        match std::mem::take(&mut self.files.merging) {
+            Merging::None if is_due(self.files.retry_merge_at, now) => {}
+            Merging::Paused(work) => {
+                self.files.merging = Merging::Out;
+                return Some(Work::Merge(Box::new(MergeTask::GoOn(work))));
+            }
+            merging @ (Merging::None | Merging::Out | Merging::Unnamed(_)) => {
+                self.files.merging = merging;
+                return None;
+            }
         }
         // What is forgotten is not merged.
         if self.forget_keys() {
@@ -43,7 +48,7 @@ impl<T> Store<T> {
         };
         let (disk, journal) = (Arc::clone(&self.disk), self.journal.id());
         let plan = MergePlan { disk, journal, start, end, inputs, margin_bytes };
-        self.files.is_merging = true;
+        self.files.merging = Merging::Out;
         Some(Work::Merge(Box::new(MergeTask::Begin(plan))))
     }
 
@@ -52,9 +57,11 @@ impl<T> Store<T> {
         if self.unread_merge().is_some() {
             return self.merge_work(now);
         }
-        if let Some(work) = self.files.merge.take() {
-            work.abandon();
-            self.files.is_merging = false;
+        match std::mem::take(&mut self.files.merging) {
+            Merging::Paused(work) => work.abandon(),
+            merging @ (Merging::None | Merging::Out | Merging::Unnamed(_)) => {
+                self.files.merging = merging;
+            }
         }
         None
     }
@@ -94,7 +101,7 @@ impl<T> Store<T> {
     /// The time is that of the newest append, as far as it is credible: what comes next is appended no
     /// earlier, also where the wall clock goes back meanwhile.
     pub(super) fn forget_keys(&mut self) -> bool {
-        if self.files.is_merging || self.unread_merge().is_some() {
+        if !matches!(self.files.merging, Merging::None) || self.unread_merge().is_some() {
             return false;
         }
         let Some(horizon_us) = self.horizon_us() else { return false };
@@ -145,7 +152,7 @@ impl<T> Store<T> {
 
     pub(super) fn on_merge_step(&mut self, result: Result<MergeStep, MergeError>, now: Timestamp) {
         match result {
-            Ok(MergeStep::More(work)) => self.files.merge = Some(work),
+            Ok(MergeStep::More(work)) => self.files.merging = Merging::Paused(work),
             Ok(MergeStep::Done(run)) => {
                 self.files.retry_merge_at = None;
                 self.files.merge_pause_us = 0;
@@ -157,10 +164,10 @@ impl<T> Store<T> {
                     }
                 }
                 self.waiting.push_back(Entry::KeysMerged { run: *run.info() });
-                self.files.merged = Some(run);
+                self.files.merging = Merging::Unnamed(run);
             }
             Err(error) => {
-                self.files.is_merging = false;
+                self.files.merging = Merging::None;
                 // It begins anew, and may fail at its end again.
                 let pause_us = (2 * self.files.merge_pause_us).clamp(RETRY_US, RETRY_MAX_US);
                 let retry_us = now.as_micros().saturating_add(pause_us);
@@ -179,7 +186,7 @@ impl<T> Store<T> {
         let files = &self.files;
         self.state.tables.runs().len() >= RUNS_MET_MAX
             && !self.full
-            && files.merged.is_none()
+            && !matches!(files.merging, Merging::Unnamed(_))
             && files.retry_merge_at.is_none()
             && self.unread_merge().is_none()
     }

@@ -47,7 +47,7 @@ use crate::state::{Effects, State};
 use crate::view::{Counters, View};
 
 use commit::News;
-use files::{Files, RollPlan};
+use files::{Files, Merging, RollPlan};
 use listing::Listings;
 use side::Sides;
 
@@ -277,9 +277,14 @@ impl<T> Store<T> {
             }
         }
         for run in &effects.merged {
-            if let Some(merged) = self.files.merged.take_if(|merged| merged.info() == run) {
-                self.files.is_merging = false;
-                self.state.tables.merged(merged);
+            match std::mem::take(&mut self.files.merging) {
+                Merging::Unnamed(merged) if merged.info() == run => {
+                    self.state.tables.merged(merged);
+                }
+                merging @ (Merging::None
+                | Merging::Out
+                | Merging::Paused(_)
+                | Merging::Unnamed(_)) => self.files.merging = merging,
             }
         }
         for name in &effects.unnamed {
@@ -332,6 +337,7 @@ impl<T> Store<T> {
         directory.status.conflicts = directory.conflicts.len();
         let status = &mut directory.status;
         status.journal_durable = self.journal.durable();
+        status.spare_files = self.spares.len();
         status.keys = self.state.tables.keys();
         status.keys_max = self.options.keys_max;
         status.orders = self.state.tables.orders();

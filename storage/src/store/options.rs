@@ -19,6 +19,9 @@ pub struct StoreOptions {
     /// How many order heads make a generation in memory, of which there are two: those of orders
     /// that went on long ago are read from the disk.
     pub heads_recent: usize,
+    /// How many files are kept ready for the journal, at least 1: written full of zeros, or of what
+    /// was dropped.
+    pub spare_files: usize,
     /// How many bytes of journal files are kept at least before the oldest are dropped; 0 is
     /// without a limit.
     pub retention_bytes: u64,

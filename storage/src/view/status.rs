@@ -13,6 +13,8 @@ pub struct Status {
     pub journal_files: usize,
     /// What the journal files take on disk, in bytes.
     pub journal_bytes: u64,
+    /// Files that are ready for the journal.
+    pub spare_files: usize,
     /// Entries of the dedup ledger.
     pub keys: usize,
     /// What the ledger and the order heads take in memory, in bytes, about a second ago.

@@ -64,6 +64,7 @@ impl Writer {
             },
             keys_max: 100,
             heads_recent: 1 << 20,
+            spare_files: 2,
             retention_bytes: 1 << 30,
             retention_age: None,
         };

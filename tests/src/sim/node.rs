@@ -158,6 +158,7 @@ impl SimNode {
             journal: plan.journal.clone(),
             keys_max: 10_000_000,
             heads_recent: 40,
+            spare_files: 2,
             retention_bytes: retention,
             retention_age: plan.retention_age.filter(|_| !is_hub),
         };

@@ -16,6 +16,8 @@ pub(in crate::bench) struct PublishReport {
     pub producers: u64,
     pub batch: u64,
     pub window: u64,
+    /// Journal files of 64 MiB that were ready before.
+    pub spares: Option<u16>,
     /// One event in a call.
     pub each: bool,
     pub topics: u64,
@@ -77,6 +79,8 @@ impl Report for PublishReport {
             ("topics, partitions of each", format!("{}, {}", self.topics, self.partitions)),
             ("time", seconds(self.seconds)),
         ];
+        let pool = self.spares.map(|files| format!("{files} files of 64 MiB"));
+        rows.extend(pool.map(|pool| ("ready before the start", pool)));
         rows.extend(due.map(|due| ("events due per second", due)));
         rows.extend([
             ("events per second", count(whole(self.records_per_s))),

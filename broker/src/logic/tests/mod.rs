@@ -72,6 +72,7 @@ impl World {
             },
             keys_max: 10_000,
             heads_recent: 1 << 20,
+            spare_files: 2,
             retention_bytes: 0,
             retention_age: Some(DAY),
         };

@@ -69,6 +69,7 @@ pub(super) fn options(node: &str) -> StoreOptions {
         },
         keys_max: 10_000,
         heads_recent: 40,
+        spare_files: 2,
         retention_bytes: 0,
         retention_age: None,
     }

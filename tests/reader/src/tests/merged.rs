@@ -233,20 +233,30 @@ fn manifest_bytes(manifest: &Manifest) -> Vec<u8> {
 }
 
 #[test]
-fn snapshots_of_version_2_name_merged_runs() {
+fn snapshots_from_version_2_on_name_merged_runs() {
     let files = directory();
     let journal = Journal::collect(&files).unwrap();
     let bytes = journal.last().preamble.snapshot;
     let mut state = snapshot::read(bytes).unwrap();
     let tail = manifest_bytes(&state.manifest);
     let front = bytes.strip_suffix(&tail[..]).unwrap();
-    let of = |manifest: &Manifest| {
+    let of_version = |version: u8, manifest: &Manifest| {
         let mut bytes = [front, &manifest_bytes(manifest)].concat();
-        bytes[0] = 2;
+        bytes[0] = version;
         varint(&mut bytes, manifest.merged.len() as u64);
-        bytes.extend(manifest.merged.values().flat_map(words));
+        for (start, run) in &manifest.merged {
+            bytes.extend(words(run));
+            if version > 2 {
+                let time = manifest.merged_times.get(start).copied().unwrap_or_default();
+                varint(&mut bytes, (time << 1 ^ time >> 63).cast_unsigned());
+            }
+        }
+        if version > 2 {
+            varint(&mut bytes, manifest.keys_from);
+        }
         bytes
     };
+    let of = |manifest: &Manifest| of_version(3, manifest);
     assert_eq!(snapshot::read(&of(&state.manifest)), Ok(snapshot::read(bytes).unwrap()));
 
     let all: Vec<_> = state.manifest.files.values().cloned().collect();
@@ -256,9 +266,20 @@ fn snapshots_of_version_2_name_merged_runs() {
     state.manifest.merge(run(0, all[2].end)).unwrap();
     state.manifest.merge(run(all[2].end, all[4].end)).unwrap();
     assert_eq!((state.manifest.merged.len(), state.manifest.files.len()), (2, all.len() - 5));
+    let newest = |files: &[crate::manifest::SealedFile]| {
+        files.iter().map(|file| file.append_time).max().unwrap()
+    };
+    let times = [(0, newest(&all[..3])), (all[2].end, newest(&all[3..5]))];
+    assert_eq!(state.manifest.merged_times, BTreeMap::from(times));
     let good = of(&state.manifest);
     assert_eq!(snapshot::read(&good), Ok(state));
-    let state = snapshot::read(&good).unwrap();
+    let mut state = snapshot::read(&good).unwrap();
+    // Version 2 says nothing of times.
+    let timeless = of_version(2, &state.manifest);
+    let mut timeless = snapshot::read(&timeless).unwrap().manifest;
+    assert!(timeless.merged_times.is_empty());
+    timeless.agree_on_times(&state.manifest);
+    assert_eq!(timeless, state.manifest);
 
     let refused = |change: &dyn Fn(&mut Manifest)| {
         let mut manifest = state.manifest.clone();
@@ -281,7 +302,17 @@ fn snapshots_of_version_2_name_merged_runs() {
         assert!(snapshot::read(&good[..len]).is_err(), "{len}");
     }
     assert!(snapshot::read(&[&good[..], &[0]].concat()).is_err());
-    let mut newer = good;
-    newer[0] = 3;
+    let mut newer = good.clone();
+    newer[0] = 4;
     assert!(snapshot::read(&newer).is_err());
+
+    // Keys are forgotten from the front, by whole runs.
+    let cut = "keys are dropped within a run";
+    assert_eq!(state.manifest.forget(all[1].end).unwrap_err().0, cut);
+    let turn = "keys are dropped out of turn";
+    assert_eq!(state.manifest.forget(state.manifest.runs_upto + 1).unwrap_err().0, turn);
+    state.manifest.forget(all[2].end).unwrap();
+    assert_eq!(state.manifest.forget(all[2].end).unwrap_err().0, turn);
+    assert_eq!(state.manifest.merged.keys().collect::<Vec<_>>(), [&all[2].end]);
+    assert_eq!(snapshot::read(&of(&state.manifest)), Ok(state));
 }
