@@ -154,7 +154,7 @@ pub(super) struct PublishArgs {
     /// Whether the topic judges dedup keys.
     #[arg(long, value_enum, default_value = "on")]
     pub dedup: Switch,
-    /// Have so many journal files of 64 MiB ready before the time runs; embedded only.
+    /// Have so many journal files ready before the time runs; embedded only.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub spares: Option<u16>,
     /// One event in a call, as soon as there is room for it: the client makes the batches.

@@ -133,7 +133,7 @@ pub struct JournalSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         Self {
-            file_size: Size::from_mib(64),
+            file_size: Size::from_mib(256),
             spare_files: 2,
             mark_after: Period::from_ms(50),
             retention_size: Size::from_bytes(0),

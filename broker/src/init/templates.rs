@@ -117,8 +117,8 @@ check_at_start = "{check_at_start}"
 
 [ledger]
 # The most dedup keys that are kept, over all topics, and as many order keys: some 4 bytes of memory
-# each, and 50 on disk. A full ledger answers new keys with an error, until this is raised and the
-# node started again; "takt status" shows how full it is.
+# each, and 50 on disk. A full ledger answers new keys with an error, until the horizon has passed
+# old ones, or this is raised and the node started again; "takt status" shows how full it is.
 keys_max = {keys_max}
 
 [limits]

@@ -2,6 +2,9 @@
 
 use super::layout::{BLOCK, COMMIT_MAX};
 
+/// The longest file that a start makes for itself: whoever starts a node waits for its zeros.
+const FIRST_BYTES_MAX: u64 = 16 << 20;
+
 /// How large a journal's files are. The defaults are meant for a node; tests take less.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JournalOptions {
@@ -19,7 +22,7 @@ pub struct JournalOptions {
 impl Default for JournalOptions {
     fn default() -> Self {
         Self {
-            file_bytes: 64 << 20,
+            file_bytes: 256 << 20,
             commit_bytes_max: COMMIT_MAX,
             reserve_chunks: 4,
             reserve_chunk_bytes: 16 << 20,
@@ -28,6 +31,11 @@ impl Default for JournalOptions {
 }
 
 impl JournalOptions {
+    /// Length of the file with which a start goes on, in bytes, where that is enough.
+    pub(super) fn first_bytes(&self) -> u64 {
+        self.file_bytes.min(FIRST_BYTES_MAX)
+    }
+
     /// Whether the sizes fit each other.
     pub fn is_valid(&self) -> bool {
         let whole = |bytes: u64| bytes > 0 && bytes.is_multiple_of(BLOCK as u64);

@@ -250,7 +250,7 @@ impl Scan {
         image: &Image,
         options: &JournalOptions,
     ) -> Result<(Arc<JournalFile>, bool), StartError> {
-        let len_bytes = options.file_bytes.max(image.len_min(options));
+        let len_bytes = options.first_bytes().max(image.len_min(options));
         loop {
             match place_fresh(&*self.disk, image, len_bytes) {
                 Ok(file) => return Ok((file, false)),
@@ -376,7 +376,7 @@ impl Journal {
             file_len: 0,
             snapshot,
         });
-        let len_bytes = options.file_bytes.max(image.len_min(options));
+        let len_bytes = options.first_bytes().max(image.len_min(options));
         let file = place_fresh(&*disk, &image, len_bytes)
             .map_err(|source| full_or(&*disk, source, len_bytes, "making the first file"))?;
         let mut others =

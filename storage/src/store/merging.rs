@@ -18,7 +18,7 @@ use crate::runs::{
 /// Look-ups meet no more runs than this while merging keeps up: then files wait for their runs.
 const RUNS_MET_MAX: usize = 6;
 /// So many closed files may wait for their runs, with their keys in memory; then the writer waits.
-const UNWRITTEN_MAX: usize = 4;
+const UNWRITTEN_MAX: usize = 2;
 /// Windows of a horizon: what is merged is of one of them, so that it is not kept for much longer
 /// than asked because of what came later.
 const WINDOWS: i64 = 3;

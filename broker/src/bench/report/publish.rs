@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Latencies, Report, broker_cpu, ms, named, seconds, whole};
 use crate::bench::machine::Limits;
 use crate::cli::output::{count, size};
+use crate::config::JournalSettings;
 
 /// What was published and what it took. The time runs from the first call, or from the start of the
 /// schedule, to the last receipt.
@@ -16,7 +17,7 @@ pub(in crate::bench) struct PublishReport {
     pub producers: u64,
     pub batch: u64,
     pub window: u64,
-    /// Journal files of 64 MiB that were ready before.
+    /// Journal files that were ready before.
     pub spares: Option<u16>,
     /// One event in a call.
     pub each: bool,
@@ -79,7 +80,9 @@ impl Report for PublishReport {
             ("topics, partitions of each", format!("{}, {}", self.topics, self.partitions)),
             ("time", seconds(self.seconds)),
         ];
-        let pool = self.spares.map(|files| format!("{files} files of 64 MiB"));
+        let pool = self
+            .spares
+            .map(|files| format!("{files} files of {}", JournalSettings::default().file_size));
         rows.extend(pool.map(|pool| ("ready before the start", pool)));
         rows.extend(due.map(|due| ("events due per second", due)));
         rows.extend([

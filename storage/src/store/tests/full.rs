@@ -109,7 +109,11 @@ fn where_no_file_can_be_opened_all_is_refused_until_one_can() {
 
 #[test]
 fn a_disk_that_makes_no_file_has_its_reserve() {
-    let mut world = World::with_topic("plant");
+    // With one spare the next is the first file that is made.
+    let options = StoreOptions { spare_files: 1, ..options("plant") };
+    let mut world = World::with(SimDisk::new(), options, 1);
+    world.create("t", TopicSettings::default());
+    world.open_producer("p", "t");
     world.jobs();
     let data = "d".repeat(3_000);
     let mut first = 1;

@@ -394,7 +394,7 @@ fn the_writer_waits_for_runs_that_lag() {
         }
     }
     assert!(waits, "{} files wait", world.store.files.unwritten.len());
-    assert_eq!(world.store.files.unwritten.len(), 4);
+    assert_eq!(world.store.files.unwritten.len(), 2);
     let before = world.store.journal.position();
     world.jobs();
     commit(&mut world);
