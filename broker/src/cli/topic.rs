@@ -19,7 +19,7 @@ pub(super) enum TopicCommand {
     Create(CreateArgs),
     /// List the topics.
     Ls,
-    /// Show a topic and its partitions.
+    /// Show a topic and its partitions, and what the node's keys take.
     Info {
         /// The topic.
         name: String,
@@ -82,6 +82,34 @@ struct Topic<'a> {
     horizon_s: u64,
     on_conflict: &'static str,
     partitions: Vec<Partition<'a>>,
+    /// What the node knows of keys; those of all topics share its ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<Ledger>,
+}
+
+/// What a node knows of keys and orders, and what that takes.
+#[derive(Serialize)]
+struct Ledger {
+    keys: u64,
+    keys_max: u64,
+    orders: u64,
+    runs: u64,
+    memory_bytes: u64,
+    disk_bytes: u64,
+}
+
+impl Ledger {
+    fn new(status: &messages::Status) -> Self {
+        let counter = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+        Self {
+            keys: status.keys,
+            keys_max: status.keys_max,
+            orders: counter("orders"),
+            runs: counter("key_runs"),
+            memory_bytes: counter("keys_memory_bytes"),
+            disk_bytes: counter("keys_disk_bytes"),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -120,6 +148,7 @@ impl<'a> Topic<'a> {
             horizon_s: settings.horizon_s,
             on_conflict: on_conflict(&settings),
             partitions: info.partitions.iter().map(partition).collect(),
+            ledger: None,
         }
     }
 
@@ -137,11 +166,13 @@ pub(super) async fn run(
     match command {
         TopicCommand::Create(args) => {
             let info = admin.create_topic(&args.name, (&args).into()).await.map_err(refused)?;
-            show(&info, output)?;
+            show(&info, None, output)?;
         }
         TopicCommand::Ls => list(&admin.topics().await.map_err(refused)?, output)?,
         TopicCommand::Info { name } => {
-            show(&admin.topic_info(&name).await.map_err(refused)?, output)?;
+            let info = admin.topic_info(&name).await.map_err(refused)?;
+            let status = admin.status().await.map_err(refused)?;
+            show(&info, Some(Ledger::new(&status)), output)?;
         }
     }
     Ok(Outcome::Done)
@@ -175,9 +206,9 @@ fn list(topics: &[messages::TopicInfo], output: Output) -> io::Result<()> {
     if output == Output::Table { table.write(&mut out, Style::stdout()) } else { Ok(()) }
 }
 
-fn show(info: &messages::TopicInfo, output: Output) -> io::Result<()> {
+fn show(info: &messages::TopicInfo, ledger: Option<Ledger>, output: Output) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let topic = Topic::new(info);
+    let topic = Topic { ledger, ..Topic::new(info) };
     if output == Output::Json {
         return json_line(&mut out, &topic);
     }
@@ -191,6 +222,13 @@ fn show(info: &messages::TopicInfo, output: Output) -> io::Result<()> {
     settings.push(["partitions per origin".into(), topic.partitions_per_origin.to_string().into()]);
     settings.push(["dedup".into(), dedup.into()]);
     settings.push(["on conflict".into(), topic.on_conflict.into()]);
+    if let Some(Ledger { keys, keys_max, orders, runs, memory_bytes, disk_bytes }) = &topic.ledger {
+        let keys = format!("{} of {}, of all topics", count(*keys), count(*keys_max));
+        settings.push(["keys that the node knows".into(), keys.into()]);
+        settings.push(["orders that it knows".into(), count(*orders).into()]);
+        let kept = format!("{}, {} on disk in {runs} runs", size(*memory_bytes), size(*disk_bytes));
+        settings.push(["memory for them".into(), kept.into()]);
+    }
     settings.write(&mut out, Style::stdout())?;
     writeln!(out)?;
     let mut table = Table::new([
