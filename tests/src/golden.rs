@@ -1,6 +1,6 @@
 //! Data directories as they were written once, and what they hold as text beside them. Whatever is
 //! changed later, they open and hold the same. `data-v1` has runs of format 1 and snapshots of
-//! version 1; `data-v2` has merged runs.
+//! version 1; `data-v2` has merged runs, and snapshots of version 2; `data-v3` is of today.
 //!
 //! A directory is that of a hub with a topic of its own and a mirror, with repeats, conflicts,
 //! cursors, dropped files and runs, as it stood after a kill.
@@ -25,7 +25,7 @@ const TOPIC: &str = "t";
 const READ_BYTES: usize = 1 << 20;
 
 /// The directories, oldest first; the last is of the format that is written now.
-pub const NAMES: &[&str] = &["data-v1", "data-v2"];
+pub const NAMES: &[&str] = &["data-v1", "data-v2", "data-v3"];
 
 /// One of them.
 pub fn directory(name: &str) -> PathBuf {

@@ -320,6 +320,8 @@ impl Journal {
             files.remove(index)
         };
         let unread = Arc::strong_count(&file) == 1;
+        #[cfg(takt_planted)]
+        let unread = unread || takt_protocol::planted::is("recycled_while_read");
         if !(recycle && unread && file.len_bytes == self.options.file_bytes) {
             self.disk.remove(&file.name())?;
             return Ok(None);
@@ -327,6 +329,10 @@ impl Journal {
         let name = names::spare(self.spare_numbers.fetch_add(1, Ordering::Relaxed));
         self.disk.rename(&file.name(), &name)?;
         // Before anything is written over it: else a crash could leave the old name on new content.
+        #[cfg(takt_planted)]
+        if takt_protocol::planted::is("recycled_under_old_name") {
+            return Ok(Some(SpareFile::reopen(&*self.disk, name)?));
+        }
         self.disk.sync_dir()?;
         Ok(Some(SpareFile::reopen(&*self.disk, name)?))
     }

@@ -136,12 +136,14 @@ kinds! {
 }
 
 kinds! {
-    /// Why retention has dropped something.
+    /// Why something is kept no longer.
     Dropping {
         /// There was more than is to be kept, or it may have been older too.
         Size = "size",
         /// It was older than is to be kept.
         Age = "age",
+        /// A plant has forgotten keys, which the horizon had passed.
+        Horizon = "horizon",
     }
 }
 

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use takt_protocol::words::BatchNumber;
 
+use super::faults::Dropping;
 use super::world::World;
 
 pub use end::End;
@@ -74,6 +75,9 @@ pub fn raw(world: &mut World) {
         if let Err(error) = takt_reader::check_runs(files, &contents) {
             let what = format!("{}: the runs do not read: {error}", node.name);
             world.history.violations.push(("I10", what));
+        }
+        if contents.manifest.keys_from > 0 {
+            world.drops.count(Dropping::Horizon);
         }
         for partition in &contents.partitions {
             let stored: Vec<u8> = partition.batches.iter().flat_map(|b| b.bytes).copied().collect();
