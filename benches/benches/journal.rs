@@ -16,7 +16,7 @@ fn roll(journal: &mut Journal, options: &JournalOptions) {
     journal.roll(spare, &[]).expect("the next file");
     let files = journal.files();
     if let [oldest, _, _, ..] = files.as_slice() {
-        journal.drop_file(oldest.start, false).expect("a file that nobody reads");
+        journal.drop_file(oldest.start, None).expect("a file that nobody reads");
     }
 }
 

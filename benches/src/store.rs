@@ -98,6 +98,7 @@ impl Feed {
             keys_max: 100_000_000,
             heads_recent: 1 << 20,
             spare_files: 2,
+            file_keys_max: 1 << 20,
             retention_bytes: 256 << 20,
             retention_age: None,
         }

@@ -48,6 +48,7 @@ pub fn options() -> StoreOptions {
         keys_max: 10_000,
         heads_recent: 40,
         spare_files: 2,
+        file_keys_max: 1 << 20,
         retention_bytes: 96 << 10,
         retention_age: None,
     }

@@ -27,6 +27,10 @@ pub const RECORD_BYTES_MAX: usize = 896 << 10;
 pub const BATCH_RECORDS_MAX: usize = 4_096;
 /// The most batches in one publish frame.
 pub const FRAME_BATCHES_MAX: usize = 64;
+/// For how long dedup keys and orders are known where a topic's settings say 0, in seconds: 400 days.
+pub const HORIZON_S_DEFAULT: u64 = 400 * 24 * 60 * 60;
+/// The shortest horizon of a topic that is made, in seconds.
+pub const HORIZON_S_MIN: u64 = 60;
 /// The longest name of a topic, a node, a cursor or an attribute.
 pub const NAME_BYTES_MAX: usize = 255;
 /// The longest order key.

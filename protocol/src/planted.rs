@@ -68,8 +68,6 @@ pub const ALL: &[(&str, &str)] = &[
     ("horizon_dropped_early", "keys are forgotten when half of the horizon has passed"),
     ("keys_dropped_early", "forgotten runs are removed before the entry that says so"),
     ("heads_expire_early", "an order begins again that was quiet for a part of the horizon"),
-    ("recycled_while_read", "a dropped file is written over that a reader has open"),
-    ("recycled_under_old_name", "a dropped file is written over before its new name is durable"),
     ("age_by_any_clock", "retention judges ages by a wall clock that has leapt ahead"),
 ];
 

@@ -51,6 +51,7 @@ pub fn options(node: &str) -> StoreOptions {
         keys_max: 100_000,
         heads_recent: 40,
         spare_files: 2,
+        file_keys_max: 1 << 20,
         retention_bytes: 0,
         retention_age: None,
     }

@@ -64,6 +64,7 @@ impl Broker {
             keys_max: 10_000_000,
             heads_recent: 1 << 20,
             spare_files: 2,
+            file_keys_max: 1 << 20,
             retention_bytes: 1 << 30,
             retention_age: None,
         };

@@ -2,11 +2,9 @@
 
 use takt_client::Client;
 use takt_client::admin::messages::{OnConflict, TopicSettings};
+use takt_protocol::limits::HORIZON_S_DEFAULT;
 
 use super::BenchError;
-
-/// The default of a topic, 400 days, in seconds.
-const HORIZON_S: u64 = 400 * 24 * 60 * 60;
 
 /// The topics, and how many events they held before the measurement.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ impl Topics {
         let settings = TopicSettings {
             partitions: partitions.into(),
             dedup,
-            horizon_s: HORIZON_S,
+            horizon_s: HORIZON_S_DEFAULT,
             on_conflict: OnConflict::Quarantine.into(),
             ..TopicSettings::default()
         };

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use takt_client::Client;
 use takt_client::admin::messages;
+use takt_protocol::limits::HORIZON_S_DEFAULT;
 
 use super::connection::refused;
 use super::outcome::{Failure, Outcome};
@@ -36,7 +37,7 @@ pub(super) struct CreateArgs {
     /// Whether an event that comes twice counts once.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     dedup: Switch,
-    /// How long a repeat is told at least.
+    /// How long a repeat is told, and an order is known, at least: 1m or more.
     #[arg(long, value_name = "DURATION", default_value_t = Period::from_days(400))]
     horizon: Period,
     /// What happens to a known key with other content.
@@ -213,7 +214,8 @@ fn show(info: &messages::TopicInfo, ledger: Option<Ledger>, output: Output) -> i
         return json_line(&mut out, &topic);
     }
     let dedup = if topic.dedup {
-        format!("for {}", Period::from_ms(topic.horizon_s.saturating_mul(1_000)))
+        let horizon_s = if topic.horizon_s == 0 { HORIZON_S_DEFAULT } else { topic.horizon_s };
+        format!("for {}", Period::from_ms(horizon_s.saturating_mul(1_000)))
     } else {
         "off".to_owned()
     };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use takt_client::tls::{Identity, ServerIs, TrustDomain};
-use takt_protocol::limits::{FRAME_BYTES_MAX, PARTITIONS_MAX};
+use takt_protocol::limits::{FRAME_BYTES_MAX, HORIZON_S_MIN, PARTITIONS_MAX};
 use takt_protocol::words::TopicName;
 
 use super::error::nearest;
@@ -268,7 +268,7 @@ fn topic(raw: file::Topic) -> Result<TopicSettings, Flaw> {
     }
     topic.dedup = raw.dedup.unwrap_or(topic.dedup);
     topic.horizon = raw.horizon.unwrap_or(topic.horizon);
-    if topic.horizon < Period::from_secs(60) {
+    if topic.horizon.duration().as_secs() < HORIZON_S_MIN {
         return Err(flaw("horizon", format!("{} is less than 1m", topic.horizon)));
     }
     if let Some(text) = raw.on_conflict {

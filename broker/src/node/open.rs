@@ -200,6 +200,7 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         keys_max: options.keys_max,
         heads_recent: HEADS_RECENT,
         spare_files: options.spare_files,
+        file_keys_max: 1 << 20,
         retention_bytes: options.retention_bytes,
         retention_age: options.retention_age,
     };

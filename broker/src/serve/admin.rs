@@ -5,6 +5,7 @@ use std::sync::Arc;
 use takt_client::tls::Identity;
 use takt_protocol::batch::{RecordView, StoredBatch, Verdict};
 use takt_protocol::codes::ErrorCode;
+use takt_protocol::limits::HORIZON_S_MIN;
 use takt_protocol::session::Refusal;
 use takt_protocol::session::admin::{AdminAnswer, AdminAsk, AdminServer};
 use takt_protocol::wire::proto::{self, set_cursor::To};
@@ -91,6 +92,10 @@ impl Admin<'_> {
     async fn create(&self, create: &proto::CreateTopic) -> Result<proto::TopicInfo, Refusal> {
         let name = topic_name(&create.name)?;
         let settings = match &create.settings {
+            Some(settings) if (1..HORIZON_S_MIN).contains(&settings.horizon_s) => {
+                let detail = format!("horizon_s: at least {HORIZON_S_MIN}, or 0 for 400 days");
+                return Err(refusal(ErrorCode::BadRequest, detail));
+            }
             Some(settings) => convert::settings_from_wire(settings)?,
             None => TopicSettings::default(),
         };

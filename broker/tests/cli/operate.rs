@@ -115,6 +115,8 @@ fn topics_orders_and_status_are_shown() {
     site.ends(0, &create);
     let other = site.ends(1, &["topic", "create", "quality"]);
     assert!(text(&other.stderr).contains("other settings"), "{}", text(&other.stderr));
+    let short = site.ends(1, &["topic", "create", "short", "--horizon", "59s"]);
+    assert!(text(&short.stderr).contains("at least 60"), "{}", text(&short.stderr));
     assert_eq!(site.json(0, &["topic", "ls"]).len(), 2, "and `production`, of the configuration");
 
     let input: String =
@@ -125,6 +127,8 @@ fn topics_orders_and_status_are_shown() {
     assert!(order.iter().enumerate().all(|(i, event)| event["ordersequence"] == i + 1));
     site.ends(1, &["order", "quality", "2"]);
 
+    let info = site.json(0, &["topic", "info", "quality"]).remove(0);
+    assert_eq!((&info["ledger"]["keys"], &info["ledger"]["orders"]), (&json!(700), &json!(2)));
     let status = site.json(0, &["status"]).remove(0);
     assert_eq!((&status["node"], &status["role"]), (&json!("munich"), &json!("plant")));
     assert_eq!(status["counters"]["visible"], 700);

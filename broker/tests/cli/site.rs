@@ -108,7 +108,6 @@ impl Site {
     /// How many events the topic holds.
     pub fn events(&self) -> u64 {
         let info = self.json(0, &["topic", "info", "production"]).remove(0);
-        assert!(info["ledger"]["keys"].is_u64(), "{info}");
         let partitions = info["partitions"].as_array().unwrap();
         partitions.iter().map(|partition| partition["end_offset"].as_u64().unwrap()).sum()
     }

@@ -1,6 +1,6 @@
 //! The settings of a topic, as the journal keeps them.
 
-use takt_protocol::limits::PARTITIONS_MAX;
+use takt_protocol::limits::{HORIZON_S_DEFAULT, PARTITIONS_MAX};
 use takt_protocol::varint::{self, Cursor, Truncated};
 
 /// What becomes of a record whose dedup key is known with other content. The number is on disk.
@@ -21,7 +21,8 @@ pub struct TopicSettings {
     pub partitions: u16,
     /// Whether a dedup key counts once.
     pub dedup: bool,
-    /// For how long a dedup key is known at least, in seconds.
+    /// For how long dedup keys and orders are known at least, in seconds; 0 is
+    /// [`HORIZON_S_DEFAULT`].
     pub horizon_s: u64,
     /// What becomes of conflicts.
     pub on_conflict: OnConflict,
@@ -38,7 +39,7 @@ impl Default for TopicSettings {
         Self {
             partitions: 1,
             dedup: true,
-            horizon_s: 400 * 24 * 60 * 60,
+            horizon_s: HORIZON_S_DEFAULT,
             on_conflict: OnConflict::Quarantine,
             retention_ms: 0,
             retention_bytes: 0,
@@ -55,7 +56,8 @@ impl TopicSettings {
 
     /// The horizon in microseconds.
     pub(crate) fn horizon_us(&self) -> i64 {
-        i64::try_from(self.horizon_s).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+        let horizon_s = if self.horizon_s == 0 { HORIZON_S_DEFAULT } else { self.horizon_s };
+        i64::try_from(horizon_s).unwrap_or(i64::MAX).saturating_mul(1_000_000)
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

@@ -304,7 +304,7 @@ impl Scan {
         let mut spares = Vec::new();
         for &(number, len_bytes) in &self.others.spares {
             let name = names::spare(number);
-            if len_bytes == options.file_bytes {
+            if (options.first_bytes()..=options.file_bytes).contains(&len_bytes) {
                 let spare = SpareFile::reopen(&*self.disk, name.clone())?;
                 let mut block = [0; BLOCK];
                 spare.file.read_at(0, &mut block)?;

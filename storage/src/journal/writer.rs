@@ -300,15 +300,15 @@ impl Journal {
     }
 
     /// Forgets the file that starts at `start`: the entry that drops it must be durable. Readers
-    /// get `Gone`. With `recycle` a file of full length that no reader has open becomes a spare;
-    /// otherwise it is deleted.
+    /// get `Gone`. With `recycle` a file of that length in bytes or more that no reader has open becomes
+    /// a spare; otherwise it is deleted.
     ///
     /// # Errors
     /// [`DropError`]; the file that is written is refused.
     pub fn drop_file(
         &mut self,
         start: Position,
-        recycle: bool,
+        recycle: Option<u64>,
     ) -> Result<Option<SpareFile>, DropError> {
         let file = {
             let mut files = self.shared.files.write().unwrap_or_else(PoisonError::into_inner);
@@ -320,19 +320,15 @@ impl Journal {
             files.remove(index)
         };
         let unread = Arc::strong_count(&file) == 1;
-        #[cfg(takt_planted)]
-        let unread = unread || takt_protocol::planted::is("recycled_while_read");
-        if !(recycle && unread && file.len_bytes == self.options.file_bytes) {
+        let lengths = recycle.map(|least| least..=self.options.file_bytes.max(least));
+        let fits = lengths.is_some_and(|lengths| lengths.contains(&file.len_bytes));
+        if !(fits && unread) {
             self.disk.remove(&file.name())?;
             return Ok(None);
         }
         let name = names::spare(self.spare_numbers.fetch_add(1, Ordering::Relaxed));
         self.disk.rename(&file.name(), &name)?;
         // Before anything is written over it: else a crash could leave the old name on new content.
-        #[cfg(takt_planted)]
-        if takt_protocol::planted::is("recycled_under_old_name") {
-            return Ok(Some(SpareFile::reopen(&*self.disk, name)?));
-        }
         self.disk.sync_dir()?;
         Ok(Some(SpareFile::reopen(&*self.disk, name)?))
     }

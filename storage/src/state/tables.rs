@@ -159,9 +159,19 @@ impl Tables {
         fit(self.keys(), keys) && fit(self.orders(), orders)
     }
 
+    /// Entries of the ledger that the live file has taught.
+    pub(crate) fn live_keys(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// What keys of closed files take in memory that wait for their run, in bytes.
+    pub(crate) fn frozen_bytes(&self) -> usize {
+        self.frozen.iter().map(|frozen| frozen.ledger.bytes()).sum()
+    }
+
     /// What it takes in memory and on disk, in bytes.
     pub(crate) fn bytes(&self) -> (usize, u64) {
-        let frozen: usize = self.frozen.iter().map(|frozen| frozen.ledger.bytes()).sum();
+        let frozen = self.frozen_bytes();
         let runs: usize = self.runs.iter().map(|run| run.bytes()).sum();
         let heads = self.heads.young.bytes() + self.heads.old.bytes();
         let disk = self.runs.iter().map(|run| run.len_bytes()).sum();

@@ -16,6 +16,8 @@ use crate::state::{Edge, Frozen};
 
 /// How many chunks of the reserve are left for starts.
 const RESERVE_FOR_STARTS: usize = 2;
+/// No file is made shorter than this part of what it may be.
+const SHORTER_MAX: u64 = 16;
 /// After how long a job that failed is tried again, in microseconds.
 pub(super) const RETRY_US: i64 = 1_000_000;
 /// No pause before another attempt is longer than this, in microseconds.
@@ -58,6 +60,8 @@ pub(super) enum Merging {
 pub(super) struct Files {
     /// Where the file that is written starts.
     current: Position,
+    /// How long the next files are to be, in bytes.
+    wanted_bytes: u64,
     pub(super) unwritten: VecDeque<Unwritten>,
     /// Runs whose entry is not durable yet.
     pub(super) written: BTreeMap<Position, WrittenRun>,
@@ -79,9 +83,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(current: Position, unwritten: VecDeque<Unwritten>) -> Self {
+    pub(super) fn new(
+        current: Position,
+        wanted_bytes: u64,
+        unwritten: VecDeque<Unwritten>,
+    ) -> Self {
         Self {
             current,
+            wanted_bytes,
             unwritten,
             written: BTreeMap::new(),
             merging: Merging::None,
@@ -313,7 +322,7 @@ impl<T> Store<T> {
 
     /// Removes a dropped file, or makes a spare of it. What fails is done at the next start.
     pub(super) fn drop_file(&mut self, start: Position) {
-        let recycle = self.spares_ready() < self.options.spare_files;
+        let recycle = (self.spares_ready() < self.options.spare_files).then(|| self.spare_len());
         match self.journal.drop_file(start, recycle) {
             Ok(Some(spare)) => self.add_spare(spare),
             Ok(None) => {}
@@ -326,6 +335,7 @@ impl<T> Store<T> {
     /// Begins a commit; where it might not fit the current file, that is left here.
     pub(super) fn begin_commit(&mut self) {
         if self.roll.is_none() && self.must_roll() {
+            self.want_length();
             let partitions = self.state.control.partitions.iter();
             let ends = partitions.map(|partition| partition.end).collect();
             let snapshot = self.state.snapshot();
@@ -340,7 +350,26 @@ impl<T> Store<T> {
 
     fn must_roll(&self) -> bool {
         let begun = self.files.current < self.journal.position();
-        begun && self.journal.needs_roll(self.options.journal.commit_bytes_max)
+        let commit_max = self.options.journal.commit_bytes_max;
+        begun && (self.journal.needs_roll(commit_max) || self.has_many_keys())
+    }
+
+    /// Whether the file is left early. On a full disk none is: there may be no other.
+    fn has_many_keys(&self) -> bool {
+        !self.full && self.state.tables.live_keys() >= self.options.file_keys_max
+    }
+
+    /// The next files are as long as it took for many keys; where this one was full before, twice as
+    /// long again.
+    fn want_length(&mut self) {
+        let file_bytes = self.options.journal.file_bytes;
+        self.files.wanted_bytes = if self.has_many_keys() {
+            let used = self.journal.position().get() - self.files.current.get();
+            let least = self.journal.spare_bytes_min(0).max(file_bytes / SHORTER_MAX);
+            used.next_multiple_of(crate::journal::layout::BLOCK as u64).clamp(least, file_bytes)
+        } else {
+            self.files.wanted_bytes.saturating_mul(2).min(file_bytes)
+        };
     }
 
     /// Whether a fresh commit will find a place: on a full disk only while the reserve lasts.
@@ -426,7 +455,7 @@ impl<T> Store<T> {
         let snapshot_len = self.roll.as_ref().map_or(0, |plan| plan.snapshot.len());
         let block = crate::journal::layout::BLOCK as u64;
         let needed = self.journal.spare_bytes_min(2 * snapshot_len);
-        self.options.journal.file_bytes.max(needed.next_multiple_of(block))
+        self.files.wanted_bytes.max(needed.next_multiple_of(block))
     }
 }
 

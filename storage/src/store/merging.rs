@@ -19,6 +19,9 @@ use crate::runs::{
 const RUNS_MET_MAX: usize = 6;
 /// So many closed files may wait for their runs, with their keys in memory; then the writer waits.
 const UNWRITTEN_MAX: usize = 2;
+/// Nor may more than one wait where all of their keys take more memory than this, in bytes: a file of
+/// small events has many.
+const UNWRITTEN_BYTES_MAX: usize = 192 << 20;
 /// Windows of a horizon: what is merged is of one of them, so that it is not kept for much longer
 /// than asked because of what came later.
 const WINDOWS: i64 = 3;
@@ -195,7 +198,9 @@ impl<T> Store<T> {
     /// full disk, or where runs cannot be made, nothing waits for them: keys stay in memory.
     pub(super) fn must_wait_for_runs(&self) -> bool {
         let files = &self.files;
-        files.unwritten.len() >= UNWRITTEN_MAX
+        let waiting = files.unwritten.len();
+        let too_much = waiting > 0 && self.state.tables.frozen_bytes() > UNWRITTEN_BYTES_MAX;
+        (waiting >= UNWRITTEN_MAX || too_much)
             && files.retry_run_at.is_none()
             && files.retry_merge_at.is_none()
             && !self.full

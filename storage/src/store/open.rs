@@ -224,7 +224,7 @@ impl Parts {
         );
         let news = News::of_all(&state);
         let current = journal.files().last().map_or(journal.position(), |file| file.start);
-        let files = Files::new(current, unwritten.into());
+        let files = Files::new(current, options.journal.file_bytes, unwritten.into());
         let mut store = Store {
             options,
             disk,

@@ -22,6 +22,9 @@ pub struct StoreOptions {
     /// How many files are kept ready for the journal, at least 1: written full of zeros, or of what
     /// was dropped.
     pub spare_files: usize,
+    /// A journal file is left early once it has taught the ledger so many keys: its table, and what
+    /// makes its run, are in memory.
+    pub file_keys_max: usize,
     /// How many bytes of journal files are kept at least before the oldest are dropped; 0 is
     /// without a limit.
     pub retention_bytes: u64,

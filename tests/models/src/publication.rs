@@ -65,6 +65,7 @@ impl Writer {
             keys_max: 100,
             heads_recent: 1 << 20,
             spare_files: 2,
+            file_keys_max: 1 << 20,
             retention_bytes: 1 << 30,
             retention_age: None,
         };

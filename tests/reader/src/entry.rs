@@ -58,7 +58,8 @@ impl Settings {
     /// Whether more than the horizon lies between two append times.
     pub(crate) fn is_past_horizon(&self, before: i64, after: i64) -> bool {
         let quiet_us = i128::from(after) - i128::from(before);
-        quiet_us > i128::from(self.horizon_s) * 1_000_000
+        let horizon_s = if self.horizon_s == 0 { 400 * 24 * 3_600 } else { self.horizon_s };
+        quiet_us > i128::from(horizon_s) * 1_000_000
     }
 }
 

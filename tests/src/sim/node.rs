@@ -159,6 +159,7 @@ impl SimNode {
             keys_max: 10_000_000,
             heads_recent: 40,
             spare_files: 2,
+            file_keys_max: plan.file_keys_max,
             retention_bytes: retention,
             retention_age: plan.retention_age.filter(|_| !is_hub),
         };

@@ -62,6 +62,8 @@ pub struct Plan {
     pub retention_bytes: u64,
     /// For how long each plant keeps what it has; `None` is for ever.
     pub retention_age: Option<Duration>,
+    /// A node leaves a journal file early at so many keys.
+    pub file_keys_max: usize,
     /// For how long the node tells a repeat at least, in seconds.
     pub horizon_s: u64,
     /// How long an idle writer waits before its mark, in microseconds.
@@ -117,6 +119,7 @@ impl Plan {
             journal,
             retention_bytes: if dice.below(2) == 0 { file_bytes * (2 + dice.below(6)) } else { 0 },
             retention_age: None,
+            file_keys_max: usize::MAX,
             horizon_s: HORIZON_S,
             mark_after: 50 * MS,
             sync_min: pick(dice, &[100, 300, 2_000]),
@@ -161,6 +164,9 @@ impl Plan {
         }
         if dice.below(3) == 0 {
             self.horizon_s = 5 + dice.below(90);
+        }
+        if dice.below(3) == 0 {
+            self.file_keys_max = 50 + usize::try_from(dice.below(500)).expect("a small number");
         }
     }
 }

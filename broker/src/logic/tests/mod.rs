@@ -73,6 +73,7 @@ impl World {
             keys_max: 10_000,
             heads_recent: 1 << 20,
             spare_files: 2,
+            file_keys_max: 1 << 20,
             retention_bytes: 0,
             retention_age: Some(DAY),
         };

@@ -177,7 +177,7 @@ fn a_recycled_file_that_may_have_its_old_name_is_not_written_again() {
     }
     let oldest = journal.files()[0].clone();
     disk.fail_call_at(Call::SyncDir, disk.calls(Call::SyncDir), Fault::Error);
-    journal.drop_file(oldest.start, true).unwrap_err();
+    journal.drop_file(oldest.start, Some(1)).unwrap_err();
     drop(journal);
 
     let Started { mut journal, report, .. } = start(&disk, 2).unwrap();

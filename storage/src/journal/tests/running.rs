@@ -86,11 +86,11 @@ fn readers_see_durable_and_verified_bytes_only() {
         append(&mut journal, &payload(7, 9000)).unwrap();
     }
     let start = journal.files()[2].start;
-    assert!(matches!(journal.drop_file(start, true), Err(DropError::Current(_))));
+    assert!(matches!(journal.drop_file(start, Some(1)), Err(DropError::Current(_))));
     let dropped = journal.files()[0].start;
-    assert!(journal.drop_file(dropped, false).unwrap().is_none());
+    assert!(journal.drop_file(dropped, None).unwrap().is_none());
     assert!(matches!(reader.read(second, 100), Err(ReadError::Gone { .. })));
-    assert!(matches!(journal.drop_file(dropped, false), Err(DropError::NoFile(_))));
+    assert!(matches!(journal.drop_file(dropped, None), Err(DropError::NoFile(_))));
     assert_eq!(reader.oldest(), journal.files()[0].start);
 }
 
@@ -111,7 +111,7 @@ fn a_recycled_file_never_shows_its_old_content() {
             journal.roll(next, &snapshot(journal.position())).unwrap();
             let oldest = journal.files()[0].clone();
             written.retain(|&(position, _)| position >= oldest.end);
-            spare = journal.drop_file(oldest.start, true).unwrap();
+            spare = journal.drop_file(oldest.start, Some(1)).unwrap();
             assert!(spare.is_some());
         }
         written.push((journal.position().plus(u64::from(offset)), bytes));

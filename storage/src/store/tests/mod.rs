@@ -2,6 +2,7 @@
 
 mod crash;
 mod full;
+mod lengths;
 mod listing;
 mod merging;
 mod mirror;
@@ -70,6 +71,7 @@ pub(super) fn options(node: &str) -> StoreOptions {
         keys_max: 10_000,
         heads_recent: 40,
         spare_files: 2,
+        file_keys_max: 1 << 20,
         retention_bytes: 0,
         retention_age: None,
     }

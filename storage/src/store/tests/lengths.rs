@@ -1,0 +1,36 @@
+//! How long journal files are.
+
+use super::*;
+
+/// What is made next is as long as it took, so that no disk is wasted on small events; and longer again
+/// once they are large.
+#[test]
+fn a_file_with_many_keys_is_left_early_and_the_next_ones_are_shorter() {
+    let options = StoreOptions { file_keys_max: 100, ..options("plant") };
+    let mut world = World::with(SimDisk::new(), options, 1);
+    world.create("t", TopicSettings::default());
+    world.open_producer("p", "t");
+    let mut first = 1;
+    let mut publish = |world: &mut World, batches: u64, data: &str| {
+        for _ in 0..batches {
+            let events: Vec<Event> =
+                (first..first + 10).map(|n| event(&format!("e{n}"), "", data)).collect();
+            receipt(world.publish(1, first, &events));
+            first += 10;
+        }
+        world.settle();
+    };
+    publish(&mut world, 100, "");
+    let files = world.store.journal.files();
+    assert!(files.len() >= 9, "1,000 keys are in {} files", files.len());
+    let newest = files[files.len() - 2].len_bytes;
+    assert!(newest <= 44 << 10, "the next files have {newest} bytes");
+    for file in &world.store.state.control.manifest.files {
+        let keys = file.1.run.map_or(0, |run| run.counts.ledger);
+        assert!(keys <= 110, "a run has {keys} keys");
+    }
+    world.restart();
+    publish(&mut world, 60, &"d".repeat(900));
+    let files = world.store.journal.files();
+    assert_eq!(files[files.len() - 2].len_bytes, 64 << 10);
+}
