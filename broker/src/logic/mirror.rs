@@ -317,7 +317,7 @@ impl Session for MirrorSession {
     }
 
     /// A link that was replaced leaves what its successor says of it.
-    fn end(&mut self) -> Option<Operation> {
+    fn end(&mut self, _lost: bool) -> Option<Operation> {
         if let Stage::Open(link) = &self.stage
             && !self.replaced
         {

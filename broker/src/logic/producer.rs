@@ -191,10 +191,10 @@ impl Session for ProducerSession {
     }
 
     /// Lets the store forget a transient producer in time.
-    fn end(&mut self) -> Option<Operation> {
+    fn end(&mut self, lost: bool) -> Option<Operation> {
         match std::mem::replace(&mut self.stage, Stage::Waiting) {
             Stage::Open(Opened { producer, topic, epoch, .. }) => {
-                Some(Operation::CloseProducer { producer, topic, epoch })
+                Some(Operation::CloseProducer { lost, producer, topic, epoch })
             }
             Stage::Waiting | Stage::Opening { .. } => None,
         }

@@ -127,7 +127,7 @@ pub trait Session {
     /// Whether the session is over: send what is left to send, then end the stream.
     fn is_closed(&self) -> bool;
 
-    /// The stream has ended. What the writer is to be told of it; nobody waits for the answer.
-    /// There may be events once more.
-    fn end(&mut self) -> Option<Operation>;
+    /// The stream has ended: its connection was `lost`, or somebody has said so. What the writer is
+    /// to be told of it; nobody waits for the answer. There may be events once more.
+    fn end(&mut self, lost: bool) -> Option<Operation>;
 }

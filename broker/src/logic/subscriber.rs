@@ -253,7 +253,7 @@ impl Session for SubscriberSession {
         self.state.is_closed()
     }
 
-    fn end(&mut self) -> Option<Operation> {
+    fn end(&mut self, _lost: bool) -> Option<Operation> {
         None
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn serve(
     let result = loop {
         let frame = match receive(&mut stream.recv).await {
             Ok(frame) => frame,
-            Err(end) => break end,
+            Err(end) => break end.result,
         };
         if let Err(error) = session.handle_frame(now(), frame) {
             break Err(error.to_string());

@@ -135,11 +135,22 @@ fn ended(error: &TransportError) -> Result<(), String> {
     Ok(())
 }
 
+/// How a stream has ended.
+struct Ended {
+    /// The connection is gone, and nobody has said why.
+    lost: bool,
+    /// What the peer did wrong.
+    result: Result<(), String>,
+}
+
 /// The next frame, or that the stream has ended, and how.
-async fn receive(recv: &mut RecvHalf) -> Result<Frame, Result<(), String>> {
+async fn receive(recv: &mut RecvHalf) -> Result<Frame, Ended> {
     match recv.recv().await {
         Ok(Some(frame)) => Ok(frame),
-        Ok(None) => Err(Ok(())),
-        Err(error) => Err(ended(&error)),
+        Ok(None) => Err(Ended { lost: false, result: Ok(()) }),
+        Err(error) => {
+            let lost = matches!(error, TransportError::Lost { .. });
+            Err(Ended { lost, result: ended(&error) })
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use takt_client::tls::Identity;
+use takt_client::transport::TransportError;
 use takt_protocol::batch::StoredBatch;
 use takt_storage::store::Answer;
 use takt_storage::view::{ReadError, View};
@@ -26,6 +27,7 @@ pub(super) async fn run(
     let mut durable = node.writer.state();
     let mut replaced = None;
     let mut frame = None;
+    let mut lost = false;
     let result = loop {
         if let Some(frame) = frame.take()
             && let Err(error) = session.handle_frame(now(), frame)
@@ -52,7 +54,10 @@ pub(super) async fn run(
         let unsent = stream.send.has_queued();
         tokio::select! {
             sent = stream.send.flush(), if unsent => {
-                if sent.is_err() { break Ok(()); }
+                if let Err(error) = sent {
+                    lost = matches!(error, TransportError::Lost { .. });
+                    break Ok(());
+                }
             }
             Some((number, answer)) = answered.recv() => session.on_answer(number, answer),
             changed = durable.changed(), if session.awaits_commits() && !unsent => {
@@ -62,7 +67,10 @@ pub(super) async fn run(
             () = becomes_true(replaced.as_mut()) => session.on_replaced(),
             received = receive(&mut stream.recv), if session.wants_frames(unsent) => match received {
                 Ok(received) => frame = Some(received),
-                Err(end) => break end,
+                Err(end) => {
+                    lost = end.lost;
+                    break end.result;
+                }
             },
         }
     };
@@ -71,7 +79,7 @@ pub(super) async fn run(
     if replaced.as_ref().is_some_and(|replaced| *replaced.borrow()) {
         session.on_replaced();
     }
-    if let Some(operation) = session.end() {
+    if let Some(operation) = session.end(lost) {
         // A stopping node hears of it no more, and finds out at its next start.
         let _ = node.ask(operation).await;
     }

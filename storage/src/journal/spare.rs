@@ -106,11 +106,33 @@ impl SpareWork {
     /// # Errors
     /// What the disk says; the file is removed, and the work must not go on.
     pub fn step(&mut self) -> io::Result<Option<SpareFile>> {
-        self.write_slice().inspect_err(|_| {
-            // The error that counts is the one that is returned; a leftover is deleted at the next
-            // start.
-            let _ = self.disk.remove(&names::temporary(&self.name));
+        self.step_of(SLICE_BYTES)
+    }
+
+    /// As [`SpareWork::step`], of so many bytes.
+    ///
+    /// # Errors
+    /// As [`SpareWork::step`].
+    pub fn step_of(&mut self, bytes: usize) -> io::Result<Option<SpareFile>> {
+        self.write_slice(bytes).inspect_err(|_| {
+            // The error that counts is the one that is returned.
+            self.remove();
         })
+    }
+
+    /// Gives it up, and the space that it takes.
+    pub fn abandon(self) {
+        self.remove();
+    }
+
+    /// How long the file will be, in bytes.
+    pub const fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// What cannot be removed is deleted at the next start.
+    fn remove(&self) {
+        let _ = self.disk.remove(&names::temporary(&self.name));
     }
 
     /// Makes all the rest.
@@ -125,8 +147,8 @@ impl SpareWork {
         }
     }
 
-    fn write_slice(&mut self) -> io::Result<Option<SpareFile>> {
-        let end = self.len_bytes.min(self.done + wide(SLICE_BYTES));
+    fn write_slice(&mut self, bytes: usize) -> io::Result<Option<SpareFile>> {
+        let end = self.len_bytes.min(self.done + wide(bytes));
         write_zeros(&*self.file, self.done, end)?;
         self.done = end;
         if end < self.len_bytes {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use takt_protocol::words::Timestamp;
 
-use super::job::{Done, Job, JobDone, RunWork, Work, WrittenRun};
+use super::job::{Done, Job, JobDone, PoolStep, RunWork, SpareTask, Work, WrittenRun};
 use super::{Store, StoreError};
 use crate::disk::is_full;
 use crate::entry::{Entry, SealedFile, SlotEnd};
-use crate::journal::{FileInfo, Position, SpareFile};
+use crate::journal::{FileInfo, Position, SpareFile, SpareWork};
 use crate::runs::{KeyRun, MergeWork, RunInfo, Slot};
 use crate::state::{Edge, Frozen};
 
@@ -20,6 +20,8 @@ const RESERVE_FOR_STARTS: usize = 2;
 const SHORTER_MAX: u64 = 16;
 /// After how long a job that failed is tried again, in microseconds.
 pub(super) const RETRY_US: i64 = 1_000_000;
+/// The pause between two steps of a file that nobody waits for, in microseconds.
+const POOL_PAUSE_US: i64 = 5_000;
 /// No pause before another attempt is longer than this, in microseconds.
 pub(super) const RETRY_MAX_US: i64 = 60 * 1_000_000;
 
@@ -55,6 +57,17 @@ pub(super) enum Merging {
     Unnamed(Arc<KeyRun>),
 }
 
+/// The making of a spare file that nobody waits for.
+#[derive(Debug, Default)]
+enum Pool {
+    #[default]
+    Idle,
+    /// A step of it is out as a job.
+    Out,
+    /// It goes on at this time, or when there is nothing to be written.
+    Paused(Box<SpareWork>, Timestamp),
+}
+
 /// What goes on around the journal's files.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -66,6 +79,7 @@ pub(super) struct Files {
     /// Runs whose entry is not durable yet.
     pub(super) written: BTreeMap<Position, WrittenRun>,
     pub(super) merging: Merging,
+    pool: Pool,
     job_out: bool,
     /// Why the last spare was not made.
     no_spare: Option<io::Error>,
@@ -94,6 +108,7 @@ impl Files {
             unwritten,
             written: BTreeMap::new(),
             merging: Merging::None,
+            pool: Pool::Idle,
             job_out: false,
             no_spare: None,
             stuck: false,
@@ -173,19 +188,43 @@ impl<T> Store<T> {
     }
 
     /// The next file, where there is none: all else waits for it.
-    fn spare_work(&self, now: Timestamp) -> Option<Work> {
-        (!self.has_spare()).then(|| self.another_spare(now)).flatten()
+    fn spare_work(&mut self, now: Timestamp) -> Option<Work> {
+        if self.has_spare() {
+            return None;
+        }
+        let len_bytes = self.spare_len();
+        match std::mem::take(&mut self.files.pool) {
+            Pool::Paused(work, _) if work.len_bytes() >= len_bytes => {
+                return Some(Work::Spare(SpareTask::GoOn(work)));
+            }
+            Pool::Paused(work, _) => work.abandon(),
+            Pool::Idle | Pool::Out => {}
+        }
+        self.another_spare(now).map(Work::Spare)
     }
 
-    /// One more file for the pool, where nothing else is to be done.
-    fn pool_work(&self, now: Timestamp) -> Option<Work> {
-        (self.spares_ready() < self.options.spare_files).then(|| self.another_spare(now)).flatten()
+    /// One more file for the pool, where nothing else is to be done: a little at a time, with pauses
+    /// while there are commits.
+    fn pool_work(&mut self, now: Timestamp) -> Option<Work> {
+        let task = match std::mem::take(&mut self.files.pool) {
+            Pool::Paused(work, at) if self.in_flight && !is_due(Some(at), now) => {
+                self.files.pool = Pool::Paused(work, at);
+                return None;
+            }
+            Pool::Paused(work, _) => SpareTask::GoOn(work),
+            Pool::Idle | Pool::Out if self.spares_ready() < self.options.spare_files => {
+                self.another_spare(now)?
+            }
+            Pool::Idle | Pool::Out => return None,
+        };
+        self.files.pool = Pool::Out;
+        Some(Work::Pool(task))
     }
 
-    fn another_spare(&self, now: Timestamp) -> Option<Work> {
+    fn another_spare(&self, now: Timestamp) -> Option<SpareTask> {
         let len_bytes = self.spare_len();
         let files = 1 + self.files.unwritten.len() + self.spares_ready();
-        is_due(self.files.retry_spare_at, now).then(|| Work::Spare {
+        is_due(self.files.retry_spare_at, now).then(|| SpareTask::Begin {
             maker: self.journal.spare_maker(),
             disk: Arc::clone(&self.disk),
             len_bytes,
@@ -246,6 +285,17 @@ impl<T> Store<T> {
                 self.files.no_spare = Some(error);
                 self.files.try_reserve = true;
                 self.files.retry_spare_at = Some(retry_at);
+            }
+            Done::Pool(step) => {
+                self.files.pool = Pool::Idle;
+                match step {
+                    Ok(PoolStep::Done(spare)) => self.add_spare(spare),
+                    Ok(PoolStep::More(work)) => {
+                        let at = now.as_micros().saturating_add(POOL_PAUSE_US);
+                        self.files.pool = Pool::Paused(work, Timestamp::from_micros(at));
+                    }
+                    Err(_) => self.files.retry_spare_at = Some(retry_at),
+                }
             }
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
             Done::Reserve(Err(_)) => self.files.retry_reserve_at = Some(retry_at),

@@ -11,7 +11,7 @@ use crate::catalog::LiveFile;
 use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::index::IndexError;
-use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker};
+use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker, SpareWork};
 use crate::runs::{
     KeyRun, MergeError, MergePlan, MergeStep, MergeWork, RunError, RunInfo, RunInput, RunReader,
     RunWriteError, RunWriter,
@@ -19,13 +19,17 @@ use crate::runs::{
 use crate::state::Frozen;
 use crate::view::SideReader;
 
+/// What is written at a time of a file that nobody waits for, in bytes: a commit waits behind it.
+const POOL_SLICE_BYTES: usize = 1 << 20;
+
 /// Work to be done on any thread, one at a time.
 #[derive(Debug)]
 pub struct Job(pub(super) Work);
 
 #[derive(Debug)]
 pub(super) enum Work {
-    Spare { maker: SpareMaker, disk: Arc<dyn Disk>, len_bytes: u64, margin_bytes: u64 },
+    Spare(SpareTask),
+    Pool(SpareTask),
     Reserve { maker: SpareMaker, chunk: usize, len_bytes: u64 },
     Run(Box<RunWork>),
     Merge(Box<MergeTask>),
@@ -50,6 +54,7 @@ pub struct JobDone(pub(super) Done);
 #[derive(Debug)]
 pub(super) enum Done {
     Spare(io::Result<SpareFile>),
+    Pool(io::Result<PoolStep>),
     Reserve(io::Result<SpareFile>),
     Run { start: Position, result: Result<Box<WrittenRun>, RunJobError> },
     Merge(Box<Result<MergeStep, MergeError>>),
@@ -63,6 +68,54 @@ pub(super) struct WrittenRun {
     pub(super) info: RunInfo,
     pub(super) reader: RunReader,
     pub(super) keys: Arc<KeyRun>,
+}
+
+/// A spare file that is begun or goes on.
+#[derive(Debug)]
+pub(super) enum SpareTask {
+    /// If as much as `margin_bytes` stays free beside it.
+    Begin {
+        maker: SpareMaker,
+        disk: Arc<dyn Disk>,
+        len_bytes: u64,
+        margin_bytes: u64,
+    },
+    GoOn(Box<SpareWork>),
+}
+
+/// Where a file of the pool stands.
+#[derive(Debug)]
+pub(super) enum PoolStep {
+    More(Box<SpareWork>),
+    Done(SpareFile),
+}
+
+impl SpareTask {
+    fn work(self) -> io::Result<SpareWork> {
+        match self {
+            Self::GoOn(work) => Ok(*work),
+            Self::Begin { maker, disk, len_bytes, margin_bytes } => {
+                if disk.free_bytes()? < len_bytes.saturating_add(margin_bytes) {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                maker.begin(len_bytes)
+            }
+        }
+    }
+
+    /// All of it: somebody waits.
+    fn finish(self) -> io::Result<SpareFile> {
+        self.work()?.finish()
+    }
+
+    /// A little of it.
+    fn step(self) -> io::Result<PoolStep> {
+        let mut work = self.work()?;
+        Ok(match work.step_of(POOL_SLICE_BYTES)? {
+            Some(spare) => PoolStep::Done(spare),
+            None => PoolStep::More(Box::new(work)),
+        })
+    }
 }
 
 /// A merge that is begun or goes on.
@@ -94,9 +147,8 @@ impl Job {
     /// Does the work.
     pub fn run(self) -> JobDone {
         JobDone(match self.0 {
-            Work::Spare { maker, disk, len_bytes, margin_bytes } => {
-                Done::Spare(make_spare(&maker, &*disk, len_bytes, margin_bytes))
-            }
+            Work::Spare(task) => Done::Spare(task.finish()),
+            Work::Pool(task) => Done::Pool(task.step()),
             Work::Reserve { maker, chunk, len_bytes } => Done::Reserve(
                 maker.begin_reserve(chunk, len_bytes).and_then(crate::journal::SpareWork::finish),
             ),
@@ -108,24 +160,11 @@ impl Job {
     }
 }
 
-/// A spare file, if as much as `margin_bytes` stays free beside it.
-fn make_spare(
-    maker: &SpareMaker,
-    disk: &dyn Disk,
-    len_bytes: u64,
-    margin_bytes: u64,
-) -> io::Result<SpareFile> {
-    if disk.free_bytes()? < len_bytes.saturating_add(margin_bytes) {
-        return Err(io::ErrorKind::StorageFull.into());
-    }
-    maker.make(len_bytes)
-}
-
 impl JobDone {
     /// What it was to make, for the log; `None` where the store itself logs what came of it.
     pub const fn what(&self) -> Option<&'static str> {
         match &self.0 {
-            Done::Spare(_) => Some("spare journal file"),
+            Done::Spare(_) | Done::Pool(_) => Some("spare journal file"),
             Done::Reserve(_) => Some("chunk of the reserve"),
             Done::Run { .. } => Some("run of a journal file"),
             Done::Merge(_) => Some("merged run"),
@@ -139,6 +178,7 @@ impl JobDone {
             Done::Spare(result) | Done::Reserve(result) => {
                 result.as_ref().err().map(ToString::to_string)
             }
+            Done::Pool(result) => result.as_ref().err().map(ToString::to_string),
             Done::Run { result, .. } => result.as_ref().err().map(ToString::to_string),
             Done::Merge(result) => result.as_ref().as_ref().err().map(ToString::to_string),
             Done::Side { result, .. } => result.as_ref().err().map(ToString::to_string),

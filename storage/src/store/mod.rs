@@ -62,6 +62,11 @@ pub use verify::{CheckError, KeptDamage, KeptFile, RunReport, check, sealed_ends
 
 /// How long a transient producer is known after its session has ended.
 const TRANSIENT_KEPT_US: i64 = 60 * 60 * 1_000_000;
+/// And how long where its connection was lost: it may still be there, and send again what it has no
+/// receipt for.
+const LOST_KEPT_US: i64 = 7 * 24 * TRANSIENT_KEPT_US;
+/// So many lost ones are known for longer at most: each has up to 64 receipts.
+const LOST_MAX: usize = 1_000;
 
 /// The single-threaded core of a node. `T` is what the caller knows an operation by: it comes back
 /// with the answer.
@@ -93,14 +98,22 @@ pub struct Store<T> {
     failed: bool,
     /// Why it fails as soon as it is asked to seal.
     broken: Option<StoreError>,
-    /// When the session of a transient producer ended.
-    ended: BTreeMap<(TopicName, ProducerId), Timestamp>,
+    /// The sessions of transient producers that have ended.
+    ended: BTreeMap<(TopicName, ProducerId), Ended>,
     uplink_needs: Option<BTreeMap<Slot, BatchNumber>>,
     /// Which own topics go upstream; `None` for all.
     uplink_topics: Option<BTreeSet<TopicName>>,
     /// Ages are judged by no later time.
     age_time_max: Option<Timestamp>,
     counters: Counters,
+}
+
+/// How the session of a transient producer has ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    at: Timestamp,
+    /// The producer has not said so: its connection is gone.
+    lost: bool,
 }
 
 impl<T> Store<T> {

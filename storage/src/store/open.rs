@@ -20,7 +20,7 @@ use super::files::{Files, Unwritten};
 use super::job::RunWork;
 use super::listing::Listings;
 use super::manifest::{AtEnd, Loaded, check_files, manifest_at_end, name_known, open_runs};
-use super::{OpenError, OpenReport, Store, StoreOptions, witness};
+use super::{Ended, OpenError, OpenReport, Store, StoreOptions, witness};
 use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::entry::{Entry, SealedFile};
@@ -155,7 +155,8 @@ impl<T> Store<T> {
     fn end_sessions(&mut self, now: Timestamp) {
         let transient = self.state.control.producers.iter().filter(|(_, known)| known.transient);
         let now = now.max(self.state.control.append_time);
-        self.ended = transient.map(|(key, _)| (key.clone(), now)).collect();
+        let ended = Ended { at: now, lost: false };
+        self.ended = transient.map(|(key, _)| (key.clone(), ended)).collect();
     }
 
     /// Files whose dropping is durable, and that were not removed before the stop.

@@ -37,11 +37,14 @@ pub enum Operation {
         producer: ProducerId,
         /// In which topic.
         topic: TopicName,
-        /// Forgotten an hour after its session has ended.
+        /// Forgotten some time after its session has ended.
         transient: bool,
     },
     /// The session of a producer has ended.
     CloseProducer {
+        /// It has not said so: its connection is gone, and it may come back. A transient one is
+        /// known for 7 days then, and for an hour otherwise.
+        lost: bool,
         /// Who.
         producer: ProducerId,
         /// In which topic.

@@ -11,7 +11,7 @@ use takt_protocol::words::{
 };
 
 use super::{Answer, MirrorEnd, MirrorTopic, Operation, ProducerOpened, Staged, Store};
-use super::{TRANSIENT_KEPT_US, stopping};
+use super::{Ended, LOST_KEPT_US, LOST_MAX, TRANSIENT_KEPT_US, stopping};
 use crate::entry::{Entry, TopicSettings};
 use crate::journal::layout::{COMMIT_HEADER, ENTRY_HEADER};
 use crate::keys::KeyHashes;
@@ -78,8 +78,9 @@ impl<T> Store<T> {
             Operation::OpenProducer { producer, topic, transient } => {
                 (self.plan_open(producer, topic, *transient, now), None)
             }
-            Operation::CloseProducer { producer, topic, epoch } => {
-                self.end_session(producer, topic, *epoch, now);
+            Operation::CloseProducer { lost, producer, topic, epoch } => {
+                let ended = Ended { at: now, lost: *lost };
+                self.end_session(producer, topic, *epoch, ended);
                 (Plan::Answer(Answer::ProducerClosed), None)
             }
             Operation::OpenMirror { origin, journal, topics } => {
@@ -124,18 +125,20 @@ impl<T> Store<T> {
         Ok(Staged::Held)
     }
 
-    /// Lets what has expired go: transient producers an hour after their session, the oldest
+    /// Lets what has expired go: transient producers some time after their session, the oldest
     /// files. About once a second.
     pub fn tick(&mut self, now: Timestamp) {
         if self.failed {
             return;
         }
-        let gone: Vec<_> = self
-            .ended
-            .iter()
-            .filter(|(_, at)| now.as_micros().saturating_sub(at.as_micros()) >= TRANSIENT_KEPT_US)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let lost = self.ended.values().filter(|ended| ended.lost).count();
+        let is_over = |ended: &Ended| {
+            let kept_us =
+                if ended.lost && lost <= LOST_MAX { LOST_KEPT_US } else { TRANSIENT_KEPT_US };
+            now.as_micros().saturating_sub(ended.at.as_micros()) >= kept_us
+        };
+        let gone = self.ended.iter().filter(|(_, ended)| is_over(ended));
+        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
         for key in gone {
             self.ended.remove(&key);
             let (topic, producer) = key;
@@ -263,11 +266,11 @@ impl<T> Store<T> {
         producer: &ProducerId,
         topic: &TopicName,
         epoch: Epoch,
-        now: Timestamp,
+        ended: Ended,
     ) {
         let known = self.state.producer(topic, producer);
         if known.is_some_and(|known| known.transient && known.epoch == epoch) {
-            self.ended.insert((topic.clone(), producer.clone()), now);
+            self.ended.insert((topic.clone(), producer.clone()), ended);
         }
     }
 

@@ -111,7 +111,7 @@ fn the_hub_gets_what_it_does_not_have_and_says_how_far() {
     let said = events(&mut pair.down);
     assert_eq!(said[..2], [SessionEvent::LinkOpened(munich()), SessionEvent::LinkUp(munich())]);
     assert_eq!(said[2..], vec![SessionEvent::LinkAcked(munich()); 3]);
-    assert!(pair.down.end().is_none());
+    assert!(pair.down.end(false).is_none());
     assert_eq!(events(&mut pair.down), [SessionEvent::LinkClosed(munich())]);
 }
 
@@ -187,7 +187,7 @@ fn a_newer_link_takes_over_and_nobody_says_that_it_is_down() {
     assert!(pair.down.is_closed());
     pair.run(&plant, &mut hub);
     assert!(matches!(pair.up.ended(), Some(End::Replaced(_))));
-    assert!(pair.down.end().is_none() && events(&mut pair.down).is_empty());
+    assert!(pair.down.end(false).is_none() && events(&mut pair.down).is_empty());
 }
 
 #[test]

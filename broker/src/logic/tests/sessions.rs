@@ -58,9 +58,9 @@ fn a_producer_opens_publishes_and_is_closed_at_the_end() {
         .any(|event| matches!(event, ProducerEvent::Settled(_)));
     assert!(settled);
 
-    let closed = session.end().expect("the store may forget it");
+    let closed = session.end(false).expect("the store may forget it");
     assert_eq!(world.ask(closed), Answer::ProducerClosed);
-    assert!(session.end().is_none());
+    assert!(session.end(false).is_none());
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_writer_that_has_ended_ends_the_session() {
     let (mut client, mut session) = opening(&world, mes());
     let open = session.poll_request().unwrap();
     session.on_answer(open.number.unwrap(), Err(TicketError::Stopped));
-    assert!(session.is_closed() && session.end().is_none());
+    assert!(session.is_closed() && session.end(false).is_none());
     client.handle_frame(world.now, arrived(&session.poll_transmit().unwrap())).unwrap();
     let Some(ProducerEvent::Interrupted(refusal)) = client.poll_event() else { panic!("goes on") };
     assert_eq!(refusal.code, ErrorCode::Stopping);

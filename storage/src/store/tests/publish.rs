@@ -212,7 +212,7 @@ fn transient_producers_are_forgotten_an_hour_after_their_session() {
         Operation::OpenProducer { producer: who.clone(), topic: name.clone(), transient: true };
     world.run(open.clone());
     let (producer, topic) = (who.clone(), name.clone());
-    world.run(Operation::CloseProducer { producer, topic, epoch: Epoch::new(1) });
+    world.run(Operation::CloseProducer { lost: false, producer, topic, epoch: Epoch::new(1) });
     world.now += 59 * 60 * 1_000_000;
     let now = world.now();
     world.store.tick(now);
@@ -225,4 +225,22 @@ fn transient_producers_are_forgotten_an_hour_after_their_session() {
     world.settle();
     assert!(world.store.state.producer(&name, &who).is_none());
     assert!(world.store.state.producer(&name, &super::producer("p")).is_some());
+}
+
+#[test]
+fn a_transient_producer_whose_connection_is_lost_may_come_back_for_a_week() {
+    let mut world = World::with_topic("plant");
+    let (who, name) = (producer("q"), topic("t"));
+    let open =
+        Operation::OpenProducer { producer: who.clone(), topic: name.clone(), transient: true };
+    world.run(open);
+    let (producer, topic) = (who.clone(), name.clone());
+    world.run(Operation::CloseProducer { lost: true, producer, topic, epoch: Epoch::new(1) });
+    for (hours, known) in [(7 * 24 - 1, true), (2, false)] {
+        world.now += hours * 60 * 60 * 1_000_000;
+        let now = world.now();
+        world.store.tick(now);
+        world.settle();
+        assert_eq!(world.store.state.producer(&name, &who).is_some(), known);
+    }
 }

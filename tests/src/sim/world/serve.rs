@@ -313,7 +313,7 @@ impl World {
     /// The stream is over, from this side.
     fn close_session(&mut self, number: usize, conn: ConnId, mut served: Served) {
         if let Some(session) = &mut served.session {
-            let last = session.end();
+            let last = session.end(false);
             let up = self.nodes[number].up.as_mut().expect("a session of a node that is up");
             if let Some(operation) = last {
                 up.writer.submit(operation, Ticket::Nobody);
@@ -329,7 +329,7 @@ impl World {
         let Some(up) = &mut self.nodes[number].up else { return };
         up.dirty.remove(&conn);
         if let Some(mut served) = up.sessions.remove(&conn)
-            && let Some(operation) = served.session.as_mut().and_then(|session| session.end())
+            && let Some(operation) = served.session.as_mut().and_then(|session| session.end(false))
         {
             up.writer.submit(operation, Ticket::Nobody);
         }
