@@ -30,9 +30,10 @@ use takt_tests::events::Dice;
 
 const FEW: usize = 100;
 const MANY: usize = 1_000;
-/// Batches of [`MANY`] that warm up. The tables of keys and orders have 256 shards of their own
-/// doubling each; here and for as long as is measured nearly all of them are between two doublings.
-const WARM_UP: usize = 75;
+/// Batches of [`MANY`] that warm up, into the file behind the one that the start made. The tables of keys
+/// and orders have 256 shards of their own doubling each; here and for as long as is measured nearly all
+/// of them are between two doublings.
+const WARM_UP: usize = 110;
 /// Measured of each size.
 const BATCHES: usize = 20;
 /// How many allocations more a batch of [`MANY`] records may take than one of [`FEW`]: what grows

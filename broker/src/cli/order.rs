@@ -53,13 +53,13 @@ pub(super) async fn run(
     ]);
     let mut found = false;
     for origin in origins {
-        let mut after = 0;
+        let mut behind = None;
         loop {
-            let page = admin.order(&topic, &key, Some(&origin), after, PAGE);
+            let page = admin.order(&topic, &key, Some(&origin), behind, PAGE);
             let page = page.await.map_err(refused)?;
             let sequence = |event: &Delivered| event.order_sequence.map_or(0, OrderSequence::get);
-            let last = page.events.last().map_or(0, sequence);
-            found |= last > 0;
+            let last = page.events.last().map(|event| event.offset);
+            found |= last.is_some();
             for event in page.events {
                 if output == Output::Json {
                     out.write_all(&event_line(event)?)?;
@@ -76,10 +76,10 @@ pub(super) async fn run(
                     ]);
                 }
             }
-            if !page.more || last <= after {
+            if !page.more || last <= behind {
                 break;
             }
-            after = last;
+            behind = last;
         }
     }
     if !found {

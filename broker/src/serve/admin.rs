@@ -147,7 +147,8 @@ impl Admin<'_> {
         };
         let max = usize::try_from(order.max).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
         let view = self.node.view.clone();
-        blocking(move || history(&view, &topic, &key, origin.as_ref(), order.after, max)).await
+        let behind = Behind { sequence: order.after, offset: order.behind_offset };
+        blocking(move || history(&view, &topic, &key, origin.as_ref(), behind, max)).await
     }
 
     fn cursors(&self, topic: &str) -> proto::CursorList {
@@ -236,12 +237,19 @@ impl Admin<'_> {
     }
 }
 
+/// Behind what the history of an order is asked for.
+#[derive(Clone, Copy)]
+struct Behind {
+    sequence: u64,
+    offset: Option<u64>,
+}
+
 fn history(
     view: &takt_storage::view::View,
     topic: &TopicName,
     key: &OrderKey,
     origin: Option<&NodeName>,
-    after: u64,
+    behind: Behind,
     max: usize,
 ) -> Result<proto::OrderHistory, Refusal> {
     let mut records = Vec::new();
@@ -253,6 +261,9 @@ fn history(
         last = Some(*end);
         for (slot, offset) in places {
             let Some(partition) = view.partition(slot) else { continue };
+            if behind.offset.is_some_and(|behind| offset.get() <= behind) {
+                continue;
+            }
             if origin.is_some_and(|origin| *origin != partition.id.origin) {
                 continue;
             }
@@ -269,7 +280,7 @@ fn history(
                 continue;
             }
             let order_sequence = order_sequence(batch, index);
-            if order_sequence <= after {
+            if order_sequence <= behind.sequence {
                 continue;
             }
             if records.len() == max || bytes > ANSWER_BYTES {

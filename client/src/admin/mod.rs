@@ -137,8 +137,8 @@ impl Admin {
         ask!(self, AdminAsk::TopicInfo(proto::GetTopic { name: name.to_owned() }), Topic)
     }
 
-    /// The history of an order key: at most `max` events with a higher sequence than `after` (0: from
-    /// the first). `origin`: where it was judged; the first origin that has the key where `None`.
+    /// The history of an order key: at most `max` events behind the offset `behind` (`None`: from the
+    /// first). `origin`: where it was judged; an order of one origin lies in one partition.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -147,12 +147,13 @@ impl Admin {
         topic: &str,
         key: &str,
         origin: Option<&str>,
-        after: u64,
+        behind: Option<Offset>,
         max: u32,
     ) -> Result<OrderPage, AdminError> {
         let (name, key) = (topic.to_owned(), key.to_owned());
         let origin = origin.unwrap_or_default().to_owned();
-        let ask = proto::GetOrder { topic: name, key, origin, after, max };
+        let behind_offset = behind.map(Offset::get);
+        let ask = proto::GetOrder { topic: name, key, origin, after: 0, max, behind_offset };
         let history: proto::OrderHistory = ask!(self, AdminAsk::Order(ask), Order)?;
         let topic = TopicName::new(topic).map_err(SessionError::from)?;
         let event = |record| delivered(&topic, record);

@@ -79,7 +79,7 @@ async fn the_history_of_an_order_comes_as_events() {
     };
     let history = proto::OrderHistory { records: vec![record], more: true };
     let (admin, _serving) = node([Ok(AdminAnswer::Order(history))]);
-    let page = admin.order("orders", "PO-1", None, 1, 10).await.unwrap();
+    let page = admin.order("orders", "PO-1", None, Some(Offset::new(4)), 10).await.unwrap();
     assert!(page.more);
     let [only] = &page.events[..] else { panic!("{page:?}") };
     assert_eq!((&only.partition, only.offset), (&partition(), Offset::new(5)));

@@ -154,13 +154,16 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         origin: "lyon".into(),
         after: 300,
         max: 7,
+        behind_offset: None,
     };
+    let behind = proto::GetOrder { after: 0, behind_offset: Some(299), ..get_order.clone() };
     let conflicts = proto::ListConflicts { topic: name(), after: Some(address()), max: 7 };
     vec![
         ("create a topic", ask(301, AdminAsk::CreateTopic(create))),
         ("list topics", ask(302, AdminAsk::ListTopics(proto::ListTopics {}))),
         ("show a topic", ask(303, AdminAsk::TopicInfo(proto::GetTopic { name: name() }))),
         ("show an order", ask(304, AdminAsk::Order(get_order))),
+        ("show an order behind an offset", ask(304, AdminAsk::Order(behind))),
         ("list cursors", ask(305, AdminAsk::ListCursors(proto::ListCursors { topic: name() }))),
         ("cursor to the start", ask(306, set_cursor(false, To::Earliest(proto::Unit {})))),
         ("remove a cursor", ask(307, set_cursor(true, To::Latest(proto::Unit {})))),
@@ -219,6 +222,11 @@ pub const GOLDEN: &[(&str, &str)] = &[
         "show an order",
         "2900000001e2032508b0026a200a0a70726f64756374696f6e1207504f2d343731311a046c796f6e20ac \
          022807",
+    ),
+    (
+        "show an order behind an offset",
+        "2900000001e2032508b0026a200a0a70726f64756374696f6e1207504f2d343731311a046c796f6e2807 \
+         30ab02",
     ),
     ("list cursors", "1500000001e2031108b102720c0a0a70726f64756374696f6e"),
     ("cursor to the start", "1e00000001e2031a08b2027a150a03657270120a70726f64756374696f6e18012a00"),
