@@ -89,6 +89,7 @@ pub(super) struct Files {
     /// Whether a chunk of the reserve is tried again: once for each spare that was not made.
     try_reserve: bool,
     retry_spare_at: Option<Timestamp>,
+    retry_pool_at: Option<Timestamp>,
     pub(super) retry_run_at: Option<Timestamp>,
     pub(super) retry_merge_at: Option<Timestamp>,
     /// The last pause before another merge.
@@ -114,6 +115,7 @@ impl Files {
             stuck: false,
             try_reserve: false,
             retry_spare_at: None,
+            retry_pool_at: None,
             retry_run_at: None,
             retry_merge_at: None,
             merge_pause_us: 0,
@@ -200,7 +202,7 @@ impl<T> Store<T> {
             Pool::Paused(work, _) => work.abandon(),
             Pool::Idle | Pool::Out => {}
         }
-        self.another_spare(now).map(Work::Spare)
+        is_due(self.files.retry_spare_at, now).then(|| Work::Spare(self.another_spare()))
     }
 
     /// One more file for the pool, where nothing else is to be done: a little at a time, with pauses
@@ -212,25 +214,28 @@ impl<T> Store<T> {
                 return None;
             }
             Pool::Paused(work, _) => SpareTask::GoOn(work),
-            Pool::Idle | Pool::Out if self.spares_ready() < self.options.spare_files => {
-                self.another_spare(now)?
+            Pool::Idle | Pool::Out => {
+                let wanted = self.spares_ready() < self.options.spare_files;
+                if !wanted || !is_due(self.files.retry_pool_at, now) {
+                    return None;
+                }
+                self.another_spare()
             }
-            Pool::Idle | Pool::Out => return None,
         };
         self.files.pool = Pool::Out;
         Some(Work::Pool(task))
     }
 
-    fn another_spare(&self, now: Timestamp) -> Option<SpareTask> {
+    fn another_spare(&self) -> SpareTask {
         let len_bytes = self.spare_len();
         let files = 1 + self.files.unwritten.len() + self.spares_ready();
-        is_due(self.files.retry_spare_at, now).then(|| SpareTask::Begin {
+        SpareTask::Begin {
             maker: self.journal.spare_maker(),
             disk: Arc::clone(&self.disk),
             len_bytes,
             // A file's run may become as long as the file: the full disk is found before that.
             margin_bytes: len_bytes.saturating_mul(files as u64),
-        })
+        }
     }
 
     /// Whether the next file is there.
@@ -294,7 +299,8 @@ impl<T> Store<T> {
                         let at = now.as_micros().saturating_add(POOL_PAUSE_US);
                         self.files.pool = Pool::Paused(work, Timestamp::from_micros(at));
                     }
-                    Err(_) => self.files.retry_spare_at = Some(retry_at),
+                    // Whoever waits for a file tries at once.
+                    Err(_) => self.files.retry_pool_at = Some(retry_at),
                 }
             }
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
