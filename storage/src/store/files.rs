@@ -215,7 +215,8 @@ impl<T> Store<T> {
             }
             Pool::Paused(work, _) => SpareTask::GoOn(work),
             Pool::Idle | Pool::Out => {
-                let wanted = self.spares_ready() < self.options.spare_files;
+                // The first of all somebody waits for.
+                let wanted = (1..self.options.spare_files).contains(&self.spares_ready());
                 if !wanted || !is_due(self.files.retry_pool_at, now) {
                     return None;
                 }
