@@ -129,6 +129,8 @@ fn a_bad_value_is_named_with_its_place() {
         ("[journal]\nfile_size = -1", ":15:13: ", "is not a size"),
         ("[journal]\nfile_size = 1.5", ":15:13: ", "a size, such as"),
         ("[journal]\nfile_size = \"1MiB\"", ":15:1: ", "4MiB to 16GiB"),
+        ("[journal]\nspare_files = 0", ":15:1: ", "1 to 1024"),
+        ("[journal]\nspare_files = 1025", ":15:1: ", "1 to 1024"),
         ("[journal]\n\nretention_size = \"5MiB\"", ":16:1: ", "less than one journal file"),
         ("[ledger]\nkeys_max = \"many\"", ":15:12: ", "invalid type"),
         ("[limits]\nsession_in_flight = \"1kB\"", ":15:1: ", "one frame"),

@@ -148,9 +148,6 @@ async fn receive(recv: &mut RecvHalf) -> Result<Frame, Ended> {
     match recv.recv().await {
         Ok(Some(frame)) => Ok(frame),
         Ok(None) => Err(Ended { lost: false, result: Ok(()) }),
-        Err(error) => {
-            let lost = matches!(error, TransportError::Lost { .. });
-            Err(Ended { lost, result: ended(&error) })
-        }
+        Err(error) => Err(Ended { lost: error.is_lost(), result: ended(&error) }),
     }
 }

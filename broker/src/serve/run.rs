@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use takt_client::tls::Identity;
-use takt_client::transport::TransportError;
 use takt_protocol::batch::StoredBatch;
 use takt_storage::store::Answer;
 use takt_storage::view::{ReadError, View};
@@ -55,7 +54,7 @@ pub(super) async fn run(
         tokio::select! {
             sent = stream.send.flush(), if unsent => {
                 if let Err(error) = sent {
-                    lost = matches!(error, TransportError::Lost { .. });
+                    lost = error.is_lost();
                     break Ok(());
                 }
             }

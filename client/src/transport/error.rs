@@ -29,6 +29,11 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// Whether the connection is gone and the other side has not said why: it may come back.
+    pub const fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+
     pub(super) fn lost(detail: &(impl ToString + ?Sized)) -> Self {
         Self::Lost { detail: detail.to_string() }
     }

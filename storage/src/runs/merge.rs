@@ -20,7 +20,7 @@ use crate::{
 /// What is written in one step, in bytes.
 const STEP_BYTES: usize = 4 << 20;
 /// So many runs may be there; one more, and some are merged.
-const RUNS_AT_REST: usize = 5;
+pub const RUNS_AT_REST: usize = 5;
 
 /// What a run weighs when it is chosen for a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

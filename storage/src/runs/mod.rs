@@ -54,7 +54,7 @@ pub use error::RunError;
 pub use extent::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary};
 pub use info::{RunCounts, RunInfo};
 pub use keys::KeyRun;
-pub use merge::{MergeError, MergePlan, MergeStep, MergeWork, RunSize, due_merge};
+pub use merge::{MergeError, MergePlan, MergeStep, MergeWork, RUNS_AT_REST, RunSize, due_merge};
 pub use reader::RunReader;
 pub(crate) use row::Row;
 pub use writer::{RunInput, RunWriteError, RunWriter};

@@ -45,12 +45,6 @@ pub struct Now {
     pub of_ages: Timestamp,
 }
 
-impl From<Timestamp> for Now {
-    fn from(wall: Timestamp) -> Self {
-        Self { wall, of_ages: wall }
-    }
-}
-
 /// What a batch came to.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]

@@ -12,7 +12,7 @@ use super::{Store, StoreError};
 use crate::entry::Entry;
 use crate::journal::Position;
 use crate::runs::{
-    KeyRun, MergeError, MergePlan, MergeStep, RunError, RunInfo, RunSize, due_merge,
+    KeyRun, MergeError, MergePlan, MergeStep, RUNS_AT_REST, RunError, RunInfo, RunSize, due_merge,
 };
 
 /// Look-ups meet no more runs than this while merging keeps up: then files wait for their runs.
@@ -39,14 +39,15 @@ impl<T> Store<T> {
                 return None;
             }
         }
-        // What is forgotten is not merged.
-        if self.forget_keys() {
-            self.flush_waiting();
-            return None;
-        }
         // Retention waits for a merged run that is lost: space is not what it may wait for.
         let (margin_bytes, (start, end, inputs)) = match self.unread_merge() {
             Some(lost) => (0, self.merge_again(lost)?),
+            None if self.state.tables.runs().len() <= RUNS_AT_REST => return None,
+            // What is forgotten is not merged.
+            None if self.forget_keys() => {
+                self.flush_waiting();
+                return None;
+            }
             None => (self.options.journal.file_bytes.saturating_mul(2), self.merge_due()?),
         };
         let (disk, journal) = (Arc::clone(&self.disk), self.journal.id());
@@ -71,7 +72,13 @@ impl<T> Store<T> {
 
     fn merge_due(&self) -> Option<(Position, Position, Vec<Arc<KeyRun>>)> {
         let runs = self.state.tables.runs();
-        let sizes: Vec<RunSize> = runs.iter().map(|run| self.size_of(run.info())).collect();
+        let window_us = self.horizon_us().map_or(i64::MAX, |horizon| (horizon / WINDOWS).max(1));
+        let size = |run: &RunInfo| {
+            let keys = run.counts.ledger.saturating_add(run.counts.heads);
+            let newest = self.state.control.manifest.append_time_of(run).unwrap_or_default();
+            RunSize { keys, window: newest.as_micros().div_euclid(window_us) }
+        };
+        let sizes: Vec<RunSize> = runs.iter().map(|run| size(run.info())).collect();
         let merged = runs.iter().filter(|run| run.is_merged()).count();
         let range = due_merge(&sizes, merged)?;
         // What is merged is all of the oldest positions, also of files that have no run.
@@ -81,13 +88,6 @@ impl<T> Store<T> {
             self.state.control.manifest.merged_upto()
         };
         Some((start, runs[range.end - 1].info().end, runs[range].to_vec()))
-    }
-
-    fn size_of(&self, run: &RunInfo) -> RunSize {
-        let keys = run.counts.ledger.saturating_add(run.counts.heads);
-        let append_time = self.state.control.manifest.append_time_of(run).unwrap_or_default();
-        let window_us = self.horizon_us().map_or(i64::MAX, |horizon| (horizon / WINDOWS).max(1));
-        RunSize { keys, window: append_time.as_micros().div_euclid(window_us) }
     }
 
     /// The longest of the node's own topics: their keys share runs, and a horizon is a minimum.
@@ -110,14 +110,15 @@ impl<T> Store<T> {
         let Some(horizon_us) = self.horizon_us() else { return false };
         let now = self.age_time(self.state.control.append_time);
         let manifest = &self.state.control.manifest;
+        #[cfg(takt_planted)]
+        let horizon_us = if takt_protocol::planted::is("horizon_dropped_early") {
+            horizon_us / 2
+        } else {
+            horizon_us
+        };
         let is_past = |run: &&Arc<KeyRun>| {
             let newest = manifest.append_time_of(run.info());
-            let age_us = newest.map(|at| now.as_micros().saturating_sub(at.as_micros()));
-            #[cfg(takt_planted)]
-            if takt_protocol::planted::is("horizon_dropped_early") {
-                return age_us.is_some_and(|age_us| age_us > horizon_us / 2);
-            }
-            age_us.is_some_and(|age_us| age_us > horizon_us)
+            newest.is_some_and(|at| now.as_micros().saturating_sub(at.as_micros()) > horizon_us)
         };
         let past = self.state.tables.runs().iter().take_while(is_past).last();
         let Some(upto) = past.map(|run| run.info().end) else { return false };

@@ -65,7 +65,7 @@ const TRANSIENT_KEPT_US: i64 = 60 * 60 * 1_000_000;
 /// And how long where its connection was lost: it may still be there, and send again what it has no
 /// receipt for.
 const LOST_KEPT_US: i64 = 7 * 24 * TRANSIENT_KEPT_US;
-/// So many lost ones are known for longer at most: each has up to 64 receipts.
+/// Where more than so many are lost, none is known for longer: each has up to 64 receipts.
 const LOST_MAX: usize = 1_000;
 
 /// The single-threaded core of a node. `T` is what the caller knows an operation by: it comes back

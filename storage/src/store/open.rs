@@ -338,7 +338,8 @@ impl<'a> Replay<'a> {
         };
         // The clock has gone on since.
         let now = Timestamp::from_micros(header.append_time.as_micros() + 1);
-        match self.state.judge(&publication, now.into(), &mut Scratch::default()) {
+        let now = crate::sequencer::Now { wall: now, of_ages: now };
+        match self.state.judge(&publication, now, &mut Scratch::default()) {
             crate::sequencer::Judged::Fresh { entry, .. } => entry,
             // Below the snapshot: it is applied already.
             crate::sequencer::Judged::Known(_)

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use takt_protocol::limits::HORIZON_S_DEFAULT;
 use takt_storage::journal::JournalOptions;
 
 use super::agenda::{At, MS, SECOND};
@@ -12,9 +13,6 @@ use crate::events::Dice;
 
 /// The shortest time that faults go on, in simulated time.
 pub const TIME_MIN: u64 = 10 * 60 * SECOND;
-
-/// The horizon of a world in which nothing is forgotten.
-pub const HORIZON_S: u64 = 400 * 24 * 3_600;
 
 /// Of the dice of [`Plan::draw_more`].
 const MORE: u64 = 0x5ec_1e83;
@@ -120,7 +118,7 @@ impl Plan {
             retention_bytes: if dice.below(2) == 0 { file_bytes * (2 + dice.below(6)) } else { 0 },
             retention_age: None,
             file_keys_max: usize::MAX,
-            horizon_s: HORIZON_S,
+            horizon_s: HORIZON_S_DEFAULT,
             mark_after: 50 * MS,
             sync_min: pick(dice, &[100, 300, 2_000]),
             time,
@@ -147,7 +145,7 @@ impl Plan {
 
     /// Whether a node of this world forgets keys while it goes on.
     pub fn forgets(&self) -> bool {
-        self.horizon_s < HORIZON_S
+        self.horizon_s < HORIZON_S_DEFAULT
     }
 
     /// Drawn apart, so that a world which has none of it is the same as if there were none. The

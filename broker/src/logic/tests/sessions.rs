@@ -58,7 +58,8 @@ fn a_producer_opens_publishes_and_is_closed_at_the_end() {
         .any(|event| matches!(event, ProducerEvent::Settled(_)));
     assert!(settled);
 
-    let closed = session.end(false).expect("the store may forget it");
+    let closed = session.end(true).expect("the store may forget it");
+    assert!(matches!(closed, Operation::CloseProducer { lost: true, .. }));
     assert_eq!(world.ask(closed), Answer::ProducerClosed);
     assert!(session.end(false).is_none());
 }

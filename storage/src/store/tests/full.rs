@@ -111,9 +111,7 @@ fn where_no_file_can_be_opened_all_is_refused_until_one_can() {
 fn a_disk_that_makes_no_file_has_its_reserve() {
     // With one spare the next is the first file that is made.
     let options = StoreOptions { spare_files: 1, ..options("plant") };
-    let mut world = World::with(SimDisk::new(), options, 1);
-    world.create("t", TopicSettings::default());
-    world.open_producer("p", "t");
+    let mut world = World::with_topic_and(options);
     world.jobs();
     let data = "d".repeat(3_000);
     let mut first = 1;

@@ -7,9 +7,7 @@ use super::*;
 #[test]
 fn a_file_with_many_keys_is_left_early_and_the_next_ones_are_shorter() {
     let options = StoreOptions { file_keys_max: 100, ..options("plant") };
-    let mut world = World::with(SimDisk::new(), options, 1);
-    world.create("t", TopicSettings::default());
-    world.open_producer("p", "t");
+    let mut world = World::with_topic_and(options);
     let mut first = 1;
     let mut publish = |world: &mut World, batches: u64, data: &str| {
         for _ in 0..batches {

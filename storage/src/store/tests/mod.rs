@@ -142,7 +142,12 @@ impl World {
 
     /// A node with topic `t`, and producer `p` in its first epoch.
     pub(super) fn with_topic(node: &str) -> Self {
-        let mut world = Self::new(node);
+        Self::with_topic_and(options(node))
+    }
+
+    /// As [`World::with_topic`], with these options.
+    pub(super) fn with_topic_and(options: StoreOptions) -> Self {
+        let mut world = Self::with(SimDisk::new(), options, 1);
         world.create("t", TopicSettings::default());
         world.open_producer("p", "t");
         world

@@ -204,15 +204,20 @@ fn after_a_failed_sync_nothing_is_acknowledged() {
     assert_eq!(fresh.last_sequence.get(), 0);
 }
 
+/// A producer that nobody has named opens a session, and that ends.
+fn a_transient_comes_and_goes(world: &mut World, who: &str, lost: bool) -> (ProducerId, TopicName) {
+    let (producer, topic) = (producer(who), topic("t"));
+    let (who, name) = (producer.clone(), topic.clone());
+    world.run(Operation::OpenProducer { producer: who, topic: name, transient: true });
+    let (who, name) = (producer.clone(), topic.clone());
+    world.run(Operation::CloseProducer { lost, producer, topic, epoch: Epoch::new(1) });
+    (who, name)
+}
+
 #[test]
 fn transient_producers_are_forgotten_an_hour_after_their_session() {
     let mut world = World::with_topic("plant");
-    let (who, name) = (producer("q"), topic("t"));
-    let open =
-        Operation::OpenProducer { producer: who.clone(), topic: name.clone(), transient: true };
-    world.run(open.clone());
-    let (producer, topic) = (who.clone(), name.clone());
-    world.run(Operation::CloseProducer { lost: false, producer, topic, epoch: Epoch::new(1) });
+    let (who, name) = a_transient_comes_and_goes(&mut world, "q", false);
     world.now += 59 * 60 * 1_000_000;
     let now = world.now();
     world.store.tick(now);
@@ -230,17 +235,29 @@ fn transient_producers_are_forgotten_an_hour_after_their_session() {
 #[test]
 fn a_transient_producer_whose_connection_is_lost_may_come_back_for_a_week() {
     let mut world = World::with_topic("plant");
-    let (who, name) = (producer("q"), topic("t"));
-    let open =
-        Operation::OpenProducer { producer: who.clone(), topic: name.clone(), transient: true };
-    world.run(open);
-    let (producer, topic) = (who.clone(), name.clone());
-    world.run(Operation::CloseProducer { lost: true, producer, topic, epoch: Epoch::new(1) });
+    let (who, name) = a_transient_comes_and_goes(&mut world, "q", true);
     for (hours, known) in [(7 * 24 - 1, true), (2, false)] {
         world.now += hours * 60 * 60 * 1_000_000;
         let now = world.now();
         world.store.tick(now);
         world.settle();
         assert_eq!(world.store.state.producer(&name, &who).is_some(), known);
+    }
+}
+
+/// Each has receipts: they must not fill the snapshots.
+#[test]
+fn of_very_many_lost_producers_none_is_known_for_longer_than_an_hour() {
+    for (lost, known) in [(1_000, true), (1_001, false)] {
+        let mut world = World::with_topic("plant");
+        for number in 0..lost {
+            a_transient_comes_and_goes(&mut world, &format!("q{number}"), true);
+        }
+        world.now += 61 * 60 * 1_000_000;
+        let now = world.now();
+        world.store.tick(now);
+        world.settle();
+        let (first, name) = (producer("q0"), topic("t"));
+        assert_eq!(world.store.state.producer(&name, &first).is_some(), known, "of {lost}");
     }
 }

@@ -16,9 +16,7 @@ type Sent = BTreeMap<MaskedAddress, String>;
 /// A store that keeps three files at most; nothing waits for an uplink.
 pub(super) fn limited() -> World {
     let options = StoreOptions { retention_bytes: 3 * (64 << 10), ..options("plant") };
-    let mut world = World::with(SimDisk::new(), options, 1);
-    world.create("t", TopicSettings::default());
-    world.open_producer("p", "t");
+    let mut world = World::with_topic_and(options);
     world.store.set_uplink_needs(Some(BTreeMap::new()));
     world
 }
