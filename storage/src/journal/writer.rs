@@ -196,11 +196,20 @@ impl Journal {
     /// Whether the last acknowledged commit still lacks its witness: a mark is due after a while
     /// of quiet and at a clean stop.
     pub fn needs_mark(&self) -> bool {
+        self.lacks_mark() && self.durable() == self.position
+    }
+
+    fn lacks_mark(&self) -> bool {
         #[cfg(takt_planted)]
         if takt_protocol::planted::is("mark_omitted") {
             return false;
         }
-        !self.witnessed && self.durable() == self.position
+        !self.witnessed
+    }
+
+    /// Where the next file begins, if this one is left with a mark behind its last commit.
+    pub fn next_start(&self) -> Position {
+        self.position.plus(if self.lacks_mark() { wide(BLOCK) } else { 0 })
     }
 
     /// Seals a mark: a commit without entries that proves what is durable now.

@@ -422,8 +422,10 @@ impl<T> Store<T> {
         let file_bytes = self.options.journal.file_bytes;
         self.files.wanted_bytes = if self.has_many_keys() {
             let used = self.journal.position().get() - self.files.current.get();
-            let least = self.journal.spare_bytes_min(0).max(file_bytes / SHORTER_MAX);
-            used.next_multiple_of(crate::journal::layout::BLOCK as u64).clamp(least, file_bytes)
+            // And a little more, or as many keys would be found too long for it.
+            let with_ends = used + used / 8 + self.journal.spare_bytes_min(0);
+            let block = crate::journal::layout::BLOCK as u64;
+            with_ends.next_multiple_of(block).max(file_bytes / SHORTER_MAX).min(file_bytes)
         } else {
             self.files.wanted_bytes.saturating_mul(2).min(file_bytes)
         };

@@ -193,6 +193,10 @@ impl<T> Store<T> {
             return Ok(None);
         }
         let sealed = if self.has_entries() {
+            if self.roll.is_some() && self.journal.needs_mark() {
+                // The next file may be long in coming, and is the witness only when it is there.
+                return Ok(Some(self.mark_before_roll()?));
+            }
             if self.roll.is_some() && !self.go_to_next_file().inspect_err(|_| self.failed = true)? {
                 return Ok(None);
             }
@@ -219,6 +223,14 @@ impl<T> Store<T> {
         }
         let sealed = self.journal.mark().inspect_err(|_| self.failed = true)?;
         Ok(Some(self.pend(Some(sealed))))
+    }
+
+    /// A mark behind the last commit of a file that is left. What is staged is for the next file, and
+    /// waits with its answers.
+    fn mark_before_roll(&mut self) -> Result<PendingCommit<T>, StoreError> {
+        let sealed = self.journal.mark().inspect_err(|_| self.failed = true)?;
+        self.in_flight = true;
+        Ok(PendingCommit { sealed: Some(sealed), answers: Vec::new(), news: News::default() })
     }
 
     fn pend(&mut self, sealed: Option<crate::journal::SealedCommit>) -> PendingCommit<T> {

@@ -351,7 +351,9 @@ impl<T> Store<T> {
         let parts: Vec<&[u8]> =
             std::iter::once(&self.entry_bytes[..]).chain(batch.map(|piece| &piece[..])).collect();
         let offset = filling.push(entry.kind(), &parts);
-        let at = self.journal.position().plus(u64::from(offset));
+        let begin =
+            if self.roll.is_some() { self.journal.next_start() } else { self.journal.position() };
+        let at = begin.plus(u64::from(offset));
         self.state
             .apply(at, entry, keys, &mut self.effects)
             .expect("what was judged on this state applies to it");

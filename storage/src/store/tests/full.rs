@@ -107,6 +107,22 @@ fn where_no_file_can_be_opened_all_is_refused_until_one_can() {
     receipt(world.publish(1, first + 1, &[event("later", "x", "")]));
 }
 
+/// The next file would be the witness of what was acknowledged last, and it may never come.
+#[test]
+fn damage_of_what_was_acknowledged_last_is_missed_by_no_start_while_a_file_is_waited_for() {
+    let mut world = World::with_topic("plant");
+    world.jobs();
+    world.disk.fail_opens(true);
+    publish_until_stuck(&mut world);
+    world.disk.fail_opens(false);
+    let file = &world.store.journal.current;
+    let (name, behind) = (file.name(), file.offset(world.store.data_end));
+    let image = world.disk.clone();
+    image.flip_bit(&name, (behind - 2_048) * 8);
+    let Err(error) = open(&image, &world.options, 9, world.now) else { panic!("it is missed") };
+    assert!(error.to_string().contains("damaged"), "{error}");
+}
+
 #[test]
 fn a_disk_that_makes_no_file_has_its_reserve() {
     // With one spare the next is the first file that is made.

@@ -141,7 +141,7 @@ fn a_run_that_rots_is_made_again_at_the_next_start() {
         let mut world = World::with_topic("plant");
         let mut keys = Keys::default();
         // So many that none is due to be merged soon, which would find the damage first.
-        keys.fill(&mut world, 8);
+        keys.fill(&mut world, 9);
         world.settle();
         let runs = world.store.state.tables.runs();
         let run = runs.iter().find(|run| run.is_merged() == of_merged).unwrap();
@@ -479,7 +479,7 @@ fn keys_are_forgotten_once_the_horizon_has_passed_and_not_before() {
         assert!(left < known / 2, "{left} of {known} keys are known");
         assert!(merged(&world).is_empty(), "no merged run is left");
         // Retention is another matter: all events are there, with their runs.
-        assert_eq!(world.store.journal.files().len(), files);
+        assert!(world.store.journal.files().len() >= files);
         assert!(names(&world).iter().all(|name| name.starts_with("run-")));
         world.restart();
         assert_eq!(world.report.runs_rebuilt, 0);
