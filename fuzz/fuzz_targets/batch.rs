@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
 fn read(batch: &Batch) {
     let checked = batch.check(1).is_ok();
     let payload = batch.raw_payload();
-    let _ = batch.check_digests(&mut DigestHasher::default());
+    let _ = batch.check_digests(1, &mut DigestHasher::default());
     let Ok(records) = batch.records() else { return assert!(!checked) };
     let mut count = 0;
     for record in records {

@@ -118,7 +118,7 @@ proptest! {
         let batch = Batch::take(&mut chunks).unwrap();
         prop_assert!(chunks.is_empty());
         batch.check(1).unwrap();
-        batch.check_digests(&mut DigestHasher::default()).unwrap();
+        batch.check_digests(1, &mut DigestHasher::default()).unwrap();
         prop_assert_eq!(batch.header().records, pushed.len());
         prop_assert_eq!(batch.header().first_sequence.get(), first);
         prop_assert_eq!(events_of(&batch), pushed);

@@ -7,7 +7,8 @@ use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
-use takt_protocol::batch::{Batch, BatchError, DedupKeyRef, RecordView};
+use takt_protocol::batch::{Batch, BatchError, DedupKeyRef, RecordView, RecordVisitor};
+use takt_protocol::hashing::DigestHasher;
 use takt_protocol::numbers::Numbers;
 use takt_protocol::words::TopicName;
 
@@ -99,19 +100,42 @@ impl KeyHasher {
         batch: &Batch,
         out: &mut KeyHashes,
     ) -> Result<(), BatchError> {
-        out.orders.clear();
-        out.records.clear();
         let records = batch.records()?;
-        let orders = self.begin(DOMAIN_ORDER, topic);
-        out.orders.extend(records.order_keys().iter().map(|key| orders.with(key).hash()));
-        let aliases = Aliases::of(&out.orders);
-        out.records.reserve(batch.header().records);
-        let mut keys = DedupHasher::new(self, topic);
+        let mut hashing = self.hashing(topic, batch, out);
+        hashing.orders(records.order_keys());
         for record in records {
-            let record = record?;
-            out.records.push(keys.record(&record, aliases.resolve(record.order_index)));
+            hashing.record(&record?);
         }
         Ok(())
+    }
+
+    /// As [`KeyHasher::hash_batch`] of what a peer sent: it is checked as by
+    /// [`Batch::check_and_visit`].
+    ///
+    /// # Errors
+    /// [`BatchError`] with the first rule that is broken.
+    pub fn check_and_hash(
+        &self,
+        topic: &TopicName,
+        batch: &Batch,
+        partitions: u16,
+        digests: Option<&mut DigestHasher>,
+        out: &mut KeyHashes,
+    ) -> Result<(), BatchError> {
+        batch.check_and_visit(partitions, digests, &mut self.hashing(topic, batch, out))
+    }
+
+    fn hashing<'a>(
+        &'a self,
+        topic: &TopicName,
+        batch: &Batch,
+        out: &'a mut KeyHashes,
+    ) -> Hashing<'a> {
+        out.orders.clear();
+        out.records.clear();
+        out.records.reserve(batch.header().records);
+        let orders = self.begin(DOMAIN_ORDER, topic);
+        Hashing { orders, keys: DedupHasher::new(self, topic), aliases: Aliases::default(), out }
     }
 
     /// The hash of an order key.
@@ -124,6 +148,26 @@ impl KeyHasher {
         let mut sip = self.sip;
         sip.write(&[domain]);
         Prefix(sip).with(topic.as_str().as_bytes())
+    }
+}
+
+/// Hashes the keys of a batch as they are shown.
+struct Hashing<'a> {
+    orders: Prefix,
+    keys: DedupHasher<'a>,
+    aliases: Aliases,
+    out: &'a mut KeyHashes,
+}
+
+impl<'a> RecordVisitor<'a> for Hashing<'a> {
+    fn orders(&mut self, keys: &[&'a [u8]]) {
+        self.out.orders.extend(keys.iter().map(|key| self.orders.with(key).hash()));
+        self.aliases = Aliases::of(&self.out.orders);
+    }
+
+    fn record(&mut self, record: &RecordView<'a>) {
+        let order = self.aliases.resolve(record.order_index);
+        self.out.records.push(self.keys.record(record, order));
     }
 }
 
@@ -197,6 +241,7 @@ impl<'a> DedupHasher<'a> {
 
 /// Which order keys of a batch stand for an earlier one: a hostile client may list a key twice, and
 /// its order must still be one.
+#[derive(Default)]
 struct Aliases(Vec<(usize, usize)>);
 
 impl Aliases {

@@ -159,9 +159,9 @@ impl Broker {
             panic!("a batch");
         };
         let mut keys = KeyHashes::default();
-        batch.check(1).unwrap();
-        batch.check_digests(&mut self.digests).unwrap();
-        self.store.view().key_hasher().hash_batch(&self.topic, &batch, &mut keys).unwrap();
+        let hasher = self.store.view().key_hasher().clone();
+        let digests = Some(&mut self.digests);
+        hasher.check_and_hash(&self.topic, &batch, 1, digests, &mut keys).unwrap();
         let (producer, topic) = (self.producer.clone(), self.topic.clone());
         let epoch = self.epoch;
         let answer = self.judge(Operation::Publish { producer, topic, epoch, batch, keys });

@@ -95,10 +95,8 @@ impl ProducerSession {
         self.batches += 1;
         let mut keys = KeyHashes::default();
         let hasher = self.context.view.key_hasher();
-        let checked = batch
-            .check(*partitions)
-            .and_then(|()| if digests { batch.check_digests(&mut self.hasher) } else { Ok(()) })
-            .and_then(|()| hasher.hash_batch(topic, &batch, &mut keys));
+        let digests = digests.then_some(&mut self.hasher);
+        let checked = hasher.check_and_hash(topic, &batch, *partitions, digests, &mut keys);
         if let Err(error) = checked {
             let (producer, detail) = (producer.clone(), error.to_string());
             self.events.push_back(SessionEvent::BadBatch { producer, detail: detail.clone() });

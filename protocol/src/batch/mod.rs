@@ -33,7 +33,7 @@ pub use builder::{BatchBuilder, Compression, PushError};
 pub use index::{DedupKeyRef, RecordView};
 pub use stored::{StoredBatch, StoredError, StoredHeader, StoredKind};
 pub use verdict::{Place, Verdict, VerdictIter};
-pub use view::{Batch, BatchError, BatchHeader, Records};
+pub use view::{Batch, BatchError, BatchHeader, RecordVisitor, Records};
 
 pub(crate) const MAGIC: u8 = 0xb7;
 pub(crate) const VERSION: u8 = 1;

@@ -225,6 +225,20 @@ impl Batch {
     /// # Errors
     /// [`BatchError`] with the first rule that is broken.
     pub fn check(&self, partitions: u16) -> Result<(), BatchError> {
+        self.check_and_visit(partitions, None, &mut ())
+    }
+
+    /// As [`Batch::check`], with a `hasher` also of every digest, and shows order keys and records on
+    /// the way: a batch's index is read once, whatever is needed of it.
+    ///
+    /// # Errors
+    /// [`BatchError`] with the first rule that is broken: what was shown before counts for nothing.
+    pub fn check_and_visit<'a>(
+        &'a self,
+        partitions: u16,
+        hasher: Option<&mut DigestHasher>,
+        visitor: &mut impl RecordVisitor<'a>,
+    ) -> Result<(), BatchError> {
         self.check_crc()?;
         let mut records = self.records()?;
         for order in &records.tables.orders {
@@ -245,8 +259,30 @@ impl Batch {
         if self.header.partition.get() >= partitions {
             return Err(BatchError::Routing);
         }
+        let raw = match self.header.compression {
+            Compression::Lz4 | Compression::Zstd if hasher.is_some() => {
+                Some(Chunks::from(self.raw_payload()?))
+            }
+            Compression::None | Compression::Lz4 | Compression::Zstd => None,
+        };
+        let mut data = PieceReader::new(raw.as_ref().unwrap_or(&self.payload));
+        let mut hasher = hasher;
+        visitor.orders(&records.tables.orders);
         for record in records.by_ref() {
-            index::check_record(&record?)?;
+            let record = record?;
+            index::check_record(&record)?;
+            if let Some(hasher) = &mut hasher {
+                let fields = DigestFields {
+                    order_key: record.order_key,
+                    kind: record.kind,
+                    content_type: record.content_type,
+                    time: record.time,
+                };
+                if hasher.digest(&fields, data.take(record.data_len)) != record.digest {
+                    return Err(BatchError::Digest);
+                }
+            }
+            visitor.record(&record);
         }
         if records.cursor.is_empty() && records.data_at == self.header.payload_raw_len {
             Ok(())
@@ -255,29 +291,16 @@ impl Batch {
         }
     }
 
-    /// Recomputes every digest.
+    /// Recomputes every digest, and checks all else.
     ///
     /// # Errors
-    /// [`BatchError::Digest`] where one differs, or what decompressing or reading says.
-    pub fn check_digests(&self, hasher: &mut DigestHasher) -> Result<(), BatchError> {
-        let raw = match self.header.compression {
-            Compression::None => None,
-            Compression::Lz4 | Compression::Zstd => Some(Chunks::from(self.raw_payload()?)),
-        };
-        let mut data = PieceReader::new(raw.as_ref().unwrap_or(&self.payload));
-        for record in self.records()? {
-            let record = record?;
-            let fields = DigestFields {
-                order_key: record.order_key,
-                kind: record.kind,
-                content_type: record.content_type,
-                time: record.time,
-            };
-            if hasher.digest(&fields, data.take(record.data_len)) != record.digest {
-                return Err(BatchError::Digest);
-            }
-        }
-        Ok(())
+    /// [`BatchError::Digest`] where one differs, or what [`Batch::check`] says.
+    pub fn check_digests(
+        &self,
+        partitions: u16,
+        hasher: &mut DigestHasher,
+    ) -> Result<(), BatchError> {
+        self.check_and_visit(partitions, Some(hasher), &mut ())
     }
 
     /// The records, in order.
@@ -306,6 +329,20 @@ impl Batch {
         };
         if raw.len() == raw_len { Ok(raw.into()) } else { Err(BatchError::Payload) }
     }
+}
+
+/// Who is shown a batch while it is checked.
+pub trait RecordVisitor<'a> {
+    /// The batch's order keys; a record names one by its number here.
+    fn orders(&mut self, keys: &[&'a [u8]]);
+    /// The next record.
+    fn record(&mut self, record: &RecordView<'a>);
+}
+
+/// Nobody.
+impl<'a> RecordVisitor<'a> for () {
+    fn orders(&mut self, _: &[&'a [u8]]) {}
+    fn record(&mut self, _: &RecordView<'a>) {}
 }
 
 /// The records of a batch, in order.

@@ -2,13 +2,14 @@
 
 use std::{
     io,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use super::{Disk, DiskFile};
+use super::{AlignedBuf, Disk, DiskFile};
 
 /// Totals since the node's start. Failed calls count too, except reads.
 #[derive(Debug, Default)]
@@ -100,6 +101,12 @@ impl DiskFile for CountedFile {
         self.inner.read_at(at, bytes)?;
         self.counters.bytes_read.fetch_add(bytes.len() as u64, Relaxed);
         Ok(())
+    }
+
+    fn read_once(&self, at: u64, len: usize, buffer: &mut AlignedBuf) -> io::Result<Range<usize>> {
+        let read = self.inner.read_once(at, len, buffer)?;
+        self.counters.bytes_read.fetch_add(read.len() as u64, Relaxed);
+        Ok(read)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {

@@ -14,7 +14,7 @@ mod counted;
 mod real;
 pub mod sim;
 
-use std::{fmt, io};
+use std::{fmt, io, ops::Range};
 
 pub use aligned::{ALIGNMENT, AlignedBuf};
 pub use counted::{CountedDisk, DiskCounters};
@@ -76,6 +76,18 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `UnexpectedEof` if the file ends before; what the file system says.
     fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Reads `len` bytes from the file's offset `at` into `buffer`, in place of what it holds, and
+    /// says where in it they lie. For what is not read again soon: it goes past the page cache where
+    /// that is possible.
+    ///
+    /// # Errors
+    /// As [`DiskFile::read_at`].
+    fn read_once(&self, at: u64, len: usize, buffer: &mut AlignedBuf) -> io::Result<Range<usize>> {
+        buffer.resize(len);
+        self.read_at(at, buffer.as_mut_slice())?;
+        Ok(0..len)
+    }
 
     /// Writes all of `bytes` at the file's offset `at`; the file grows where needed.
     ///

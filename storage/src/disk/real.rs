@@ -3,14 +3,16 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
     io,
+    ops::Range,
+    os::fd::AsRawFd,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use rustix::fs::FlockOperation;
 
-use super::{Disk, DiskFile, aligned::is_aligned, check_name};
+use super::{ALIGNMENT, AlignedBuf, Disk, DiskFile, aligned::is_aligned, check_name};
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -96,7 +98,8 @@ impl Disk for RealDisk {
         options.read(true).write(true).create_new(true).mode(FILE_MODE);
         let path = self.file(name)?;
         let file = options.open(&path)?;
-        Ok(Box::new(RealFile { file, direct: Mutex::new(open_direct(&path)) }))
+        let direct = Mutex::new(open_direct(&path));
+        Ok(Box::new(RealFile { file, direct, once: OnceLock::new() }))
     }
 
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>> {
@@ -106,7 +109,7 @@ impl Disk for RealDisk {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
         let direct = Mutex::new(if write { open_direct(&path) } else { None });
-        Ok(Box::new(RealFile { file, direct }))
+        Ok(Box::new(RealFile { file, direct, once: OnceLock::new() }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -157,17 +160,57 @@ fn open_direct(path: &Path) -> Option<Arc<File>> {
 struct RealFile {
     file: File,
     direct: Mutex<Option<Arc<File>>>,
+    /// For reads past the page cache, from the first of them on.
+    once: OnceLock<Option<File>>,
 }
 
 impl RealFile {
     fn direct(&self) -> MutexGuard<'_, Option<Arc<File>>> {
         self.direct.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The same file, whatever its name is by now.
+    fn once(&self) -> Option<&File> {
+        let open = || {
+            let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+            let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            OpenOptions::new().read(true).custom_flags(flags).open(path).ok()
+        };
+        self.once.get_or_init(open).as_ref()
+    }
+
+    /// Reads whole blocks; `None` where that is not possible.
+    fn read_blocks(&self, at: u64, least: usize, blocks: &mut [u8]) -> Option<io::Result<()>> {
+        let direct = self.once()?;
+        let mut done = 0;
+        while done < least {
+            match direct.read_at(&mut blocks[done..], at + done as u64) {
+                Ok(0) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The device wants other alignments, or a part was short.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(Ok(()))
+    }
 }
 
 impl DiskFile for RealFile {
     fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(bytes, at)
+    }
+
+    fn read_once(&self, at: u64, len: usize, buffer: &mut AlignedBuf) -> io::Result<Range<usize>> {
+        let before = at % ALIGNMENT as u64;
+        let lead = usize::try_from(before).expect("less than a block");
+        buffer.resize((lead + len).next_multiple_of(ALIGNMENT));
+        let blocks = self.read_blocks(at - before, lead + len, buffer.as_mut_slice());
+        let wanted = lead..lead + len;
+        let read = || self.read_at(at, &mut buffer.as_mut_slice()[wanted.clone()]);
+        blocks.unwrap_or_else(read)?;
+        Ok(wanted)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -207,7 +250,6 @@ impl DiskFile for RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::AlignedBuf;
 
     #[test]
     fn files_are_private_and_names_are_flat() {
@@ -263,6 +305,14 @@ mod tests {
             let mut read = vec![0; model.len()];
             file.read_at(0, &mut read).unwrap();
             assert!(read == model, "after write {round}");
+            // Past the page cache it is the same, also of a file whose name is gone.
+            let mut once = AlignedBuf::default();
+            for (at, len) in [(0, model.len()), (1, 4096), (4095, 2), (8192, 4096), (9000, 1)] {
+                let wanted = file.read_once(at as u64, len, &mut once).unwrap();
+                assert!(once[wanted] == model[at..at + len]);
+            }
+            let behind = file.read_once(model.len() as u64 - 1, 2, &mut once).unwrap_err();
+            assert_eq!(behind.kind(), io::ErrorKind::UnexpectedEof);
             if round == 6 {
                 file.end_writing();
             }

@@ -1,7 +1,5 @@
 //! Where the entries of a hash are: their numbers, in one flat array sorted by tag.
 
-use std::hint::black_box;
-
 /// A place holds a tag in its upper half and a number plus 1 in its lower; this one is free.
 const FREE: u64 = 0;
 /// Homes that the first entry gets.
@@ -22,6 +20,18 @@ pub(super) struct Places {
     len: u32,
 }
 
+/// What stands at a place.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place(u64);
+
+impl Place {
+    /// Whether a tag, whose home this is, may have numbers.
+    #[inline]
+    pub(super) fn may_have(self, tag: u32) -> bool {
+        self.0 != FREE && tag_of(self.0) <= tag
+    }
+}
+
 impl Places {
     /// The numbers that the tag has.
     pub(super) fn get(&self, tag: u32) -> impl Iterator<Item = u32> {
@@ -36,10 +46,10 @@ impl Places {
         self.array.iter().filter(|place| **place != FREE).map(|place| number_of(*place))
     }
 
-    /// Brings a tag's home into the cache, without waiting for it.
-    pub(super) fn touch(&self, tag: u32) {
-        // The place itself, not where it is: only that is read from memory.
-        black_box(self.array.get(self.home(tag)).copied());
+    /// What stands at a tag's home: the first that [`Places::get`] looks at.
+    #[inline]
+    pub(super) fn first(&self, tag: u32) -> Place {
+        Place(self.array.get(self.home(tag)).copied().unwrap_or(FREE))
     }
 
     /// Adds a number beside those that the tag has.
@@ -147,7 +157,8 @@ mod tests {
                 prop_assert_eq!(&found, numbers);
                 let next = tag.wrapping_add(1);
                 prop_assert_eq!(places.get(next).next().is_some(), model.contains_key(&next));
-                places.touch(next);
+                prop_assert!(places.first(*tag).may_have(*tag));
+                prop_assert!(places.first(next).may_have(next) || !model.contains_key(&next));
             }
             let held: Vec<u64> = places.array.iter().copied().filter(|p| *p != FREE).collect();
             prop_assert_eq!(held.len(), tags.len());
@@ -159,6 +170,6 @@ mod tests {
     fn an_empty_one_holds_nothing() {
         let places = Places::default();
         assert_eq!(places.get(0).chain(places.get(u32::MAX)).next(), None);
-        places.touch(7);
+        assert!(!places.first(7).may_have(7));
     }
 }

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use super::places::Places;
+use super::places::{Place, Places};
 
 /// Entries per chunk; a new one costs one allocation and no copy.
 const CHUNK: usize = 1 << 10;
 /// Shards of the index: growth moves the numbers of one shard.
 const SHARDS: usize = 1 << 8;
+
+/// Hashes whose places are read together.
+const AT_ONCE: usize = 32;
 
 /// What a [`KeyTable`] holds.
 pub trait Entry: Copy + 'static {
@@ -36,10 +39,50 @@ impl<E: Entry> KeyTable<E> {
         self.numbers(hash).map(|number| self.entry(number)).filter(move |e| e.hash() == hash)
     }
 
-    /// Brings what [`KeyTable::get`] looks at first into the cache, without waiting for it: touch
-    /// all keys of a batch, then look them up.
-    pub fn touch(&self, hash: u128) {
-        self.shards[shard_of(hash)].touch(tag_of(hash));
+    /// Adds the indexes of those `hashes` to `found` that have entries.
+    ///
+    /// Each hash is a cache miss, so the places of many are read before the first is judged: then no
+    /// read waits for another.
+    pub fn pass(&self, hashes: &[u128], found: &mut Vec<u32>) {
+        if self.len == 0 {
+            return;
+        }
+        let mut places = [Place::default(); AT_ONCE];
+        for (first, hashes) in (0..).step_by(AT_ONCE).zip(hashes.chunks(AT_ONCE)) {
+            for (place, hash) in places.iter_mut().zip(hashes) {
+                *place = self.shards[shard_of(*hash)].first(tag_of(*hash));
+            }
+            for ((index, hash), place) in (first..).zip(hashes).zip(&places) {
+                if place.may_have(tag_of(*hash)) && self.get(*hash).next().is_some() {
+                    found.push(index);
+                }
+            }
+        }
+    }
+
+    /// As [`KeyTable::get`], of the first entry of each hash alone, in the order of the `hashes`.
+    pub fn firsts(&self, hashes: &[u128], mut each: impl FnMut(Option<&E>)) {
+        let mut places = [Place::default(); AT_ONCE];
+        let mut numbers = [None; AT_ONCE];
+        for hashes in hashes.chunks(AT_ONCE) {
+            for (place, hash) in places.iter_mut().zip(hashes) {
+                *place = self.shards[shard_of(*hash)].first(tag_of(*hash));
+            }
+            for ((number, hash), place) in numbers.iter_mut().zip(hashes).zip(&places) {
+                *number =
+                    if place.may_have(tag_of(*hash)) { self.numbers(*hash).next() } else { None };
+            }
+            // The first of its tag is the key's own, but for one in a million.
+            let hash_of = |number: &Option<u32>| number.map(|number| self.entry(number).hash());
+            let found = numbers.each_ref().map(hash_of);
+            for ((hash, number), found) in hashes.iter().zip(numbers).zip(found) {
+                each(match number {
+                    Some(number) if found == Some(*hash) => Some(self.entry(number)),
+                    Some(_) => self.get(*hash).next(),
+                    None => None,
+                });
+            }
+        }
     }
 
     /// Makes room in the index for `additional` entries that are about to come: it then grows once

@@ -46,9 +46,19 @@ struct Shard {
 impl Shard {
     /// The three positions of a key, and its fingerprint.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "all are within the shard, or lower bits")]
     fn positions(&self, key: u64) -> ([usize; 3], u16) {
-        let hash = mix(key.wrapping_add(self.seed));
+        self.positions_of(self.hash(key))
+    }
+
+    #[inline]
+    fn hash(&self, key: u64) -> u64 {
+        mix(key.wrapping_add(self.seed))
+    }
+
+    /// As [`Shard::positions`], from the hash of the key under the shard's seed.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "all are within the shard, or lower bits")]
+    fn positions_of(&self, hash: u64) -> ([usize; 3], u16) {
         let len = 1_u64 << self.segment_bits;
         let first = high_half(hash, u64::from(self.segments) << self.segment_bits);
         let second = (first + len) ^ (hash >> 18 & (len - 1));
@@ -60,40 +70,36 @@ impl Shard {
         (self.segments as usize + 2) << self.segment_bits
     }
 
-    /// Puts the keys one behind the other as their first positions rise from segment to segment: then
-    /// what is looked at next is near.
-    fn sort_by_segment(&self, keys: &[u64], sorted: &mut Vec<u64>) {
-        let segment = |key: u64| self.positions(key).0[0] >> self.segment_bits;
+    /// The hashes of the keys, one behind the other as their first positions rise from segment to
+    /// segment: then what is looked at next is near.
+    #[expect(clippy::cast_possible_truncation, reason = "segments are few")]
+    fn hashes_by_segment(&self, keys: &[u64], hashes: &mut Vec<u64>) {
+        let segments = u64::from(self.segments);
+        // The segment of the first position, from the hash alone.
+        let segment = |hash: u64| high_half(hash, segments) as usize;
         let mut ends = vec![0_usize; self.segments as usize + 1];
         for key in keys {
-            ends[segment(*key) + 1] += 1;
+            ends[segment(self.hash(*key)) + 1] += 1;
         }
         for at in 1..ends.len() {
             ends[at] += ends[at - 1];
         }
-        sorted.clear();
-        sorted.resize(keys.len(), 0);
+        hashes.clear();
+        hashes.resize(keys.len(), 0);
         for key in keys {
-            let end = &mut ends[segment(*key)];
-            sorted[*end] = *key;
+            let hash = self.hash(*key);
+            let end = &mut ends[segment(hash)];
+            hashes[*end] = hash;
             *end += 1;
         }
     }
 }
 
-/// How many keys have a position, and the exclusive or of them.
+/// How many keys have a position, and the exclusive or of their hashes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Peeled {
     sum: u64,
-    count: i32,
-}
-
-impl Peeled {
-    /// A key comes or goes.
-    fn turn(&mut self, key: u64, by: i32) {
-        self.sum ^= key;
-        self.count += by;
-    }
+    count: u32,
 }
 
 impl Filter {
@@ -280,33 +286,35 @@ fn build(keys: &mut Vec<u64>) -> (Shard, Vec<u16>) {
     let (segment_bits, segments) = sized(keys.len());
     let mut shard = Shard { seed: 0, segment_bits, segments };
     let mut places = vec![Peeled::default(); shard.len()];
-    let mut sorted = Vec::new();
+    let mut hashes = Vec::new();
     let mut alone: Vec<u32> = Vec::with_capacity(shard.len());
-    let mut taken: Vec<u32> = Vec::with_capacity(keys.len());
+    // In the order in which they were taken out: where from, and the hash.
+    let mut taken: Vec<(u32, u64)> = Vec::with_capacity(keys.len());
     for attempt in 1.. {
         shard.seed = mix(attempt);
-        shard.sort_by_segment(keys, &mut sorted);
-        for key in &sorted {
-            for at in shard.positions(*key).0 {
-                places[at].turn(*key, 1);
+        shard.hashes_by_segment(keys, &mut hashes);
+        for hash in &hashes {
+            for at in shard.positions_of(*hash).0 {
+                places[at].sum ^= hash;
+                places[at].count += 1;
             }
         }
         let with_one = (0..).zip(&places).filter(|(_, place)| place.count == 1);
         alone.extend(with_one.map(|(at, _)| at));
         while let Some(at) = alone.pop() {
-            let Peeled { count, sum: key } = places[at as usize];
+            let Peeled { count, sum: hash } = places[at as usize];
             if count != 1 {
                 continue;
             }
-            taken.push(at);
-            for other in shard.positions(key).0 {
-                places[other].turn(key, -1);
-                if places[other].count == 1 {
+            taken.push((at, hash));
+            for other in shard.positions_of(hash).0 {
+                let place = &mut places[other];
+                place.sum ^= hash;
+                place.count -= 1;
+                if place.count == 1 {
                     alone.push(other as u32);
                 }
             }
-            // What was taken here is needed once more.
-            places[at as usize].sum = key;
         }
         if taken.len() == keys.len() {
             break;
@@ -319,8 +327,8 @@ fn build(keys: &mut Vec<u64>) -> (Shard, Vec<u16>) {
         }
     }
     let mut fingerprints = vec![0_u16; shard.len()];
-    for at in taken.into_iter().rev() {
-        let (positions, fingerprint) = shard.positions(places[at as usize].sum);
+    for (at, hash) in taken.into_iter().rev() {
+        let (positions, fingerprint) = shard.positions_of(hash);
         // The position itself holds nothing yet.
         let others = positions.iter().fold(0, |sum, other| sum ^ fingerprints[*other]);
         fingerprints[at as usize] = fingerprint ^ others;

@@ -1,6 +1,6 @@
 //! Which keys a run has: a filter in memory, and a block of the disk for a key that passes it.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, ops::Range, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -13,7 +13,7 @@ use super::{
     row::Row,
 };
 use crate::{
-    disk::Disk,
+    disk::{AlignedBuf, Disk},
     journal::JournalId,
     ledger::{Entry, HeadEntry, LedgerEntry},
 };
@@ -272,40 +272,38 @@ impl<R: Row + Entry> Keys<R> {
         Ok(Filter::decode(&builder.finish()).expect("a filter was built"))
     }
 
+    /// Where so many blocks are, and their length in bytes.
+    fn place(&self, first: usize, count: usize) -> (u64, usize) {
+        let before = (first * self.rows_per_block) as u64;
+        let left = usize::try_from(self.rows - before).unwrap_or(usize::MAX);
+        let len = left.min(count * self.rows_per_block) * R::LEN;
+        (self.at + before * R::LEN as u64, len)
+    }
+
+    /// Reads and verifies `count` blocks.
     fn blocks(&self, source: &Source, first: usize, count: usize) -> Result<Vec<u8>, RunError> {
-        let mut bytes = Vec::new();
-        self.blocks_into(source, first, count, &mut bytes)?;
+        let (at, len) = self.place(first, count);
+        let mut bytes = vec![0; len];
+        verified(source, || {
+            source.read(at, &mut bytes)?;
+            Ok(self.fits(first, &bytes).then_some(()))
+        })?;
         Ok(bytes)
     }
 
-    /// Reads and verifies `count` blocks, in place of what `bytes` holds. One that does not fit its
-    /// checksum is read once more: a bit may have turned on its way. After an error there are none.
-    fn blocks_into(
+    /// As [`Keys::blocks`], of what is not read again soon: into `buffer`, and where in it they are.
+    fn blocks_once(
         &self,
         source: &Source,
         first: usize,
         count: usize,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(), RunError> {
-        let before = (first * self.rows_per_block) as u64;
-        let left = usize::try_from(self.rows - before).unwrap_or(usize::MAX);
-        bytes.resize(left.min(count * self.rows_per_block) * R::LEN, 0);
-        let at = self.at + before * R::LEN as u64;
-        let mut read = || {
-            source.read(at, bytes)?;
-            Ok(self.fits(first, bytes))
-        };
-        let whole = match read() {
-            Ok(false) => read(),
-            done => done,
-        };
-        let what = match whole {
-            Ok(true) => return Ok(()),
-            Ok(false) => source.corrupt("a block's checksum is wrong"),
-            Err(error) => error,
-        };
-        bytes.clear();
-        Err(what)
+        buffer: &mut AlignedBuf,
+    ) -> Result<Range<usize>, RunError> {
+        let (at, len) = self.place(first, count);
+        verified(source, || {
+            let read = source.read_once(at, len, buffer)?;
+            Ok(self.fits(first, &buffer[read.clone()]).then_some(read))
+        })
     }
 
     fn fits(&self, first: usize, bytes: &[u8]) -> bool {
@@ -339,6 +337,18 @@ impl<R: Row + Entry> Keys<R> {
     }
 }
 
+/// What does not fit its checksums is read once more: a bit may have turned on its way.
+fn verified<T>(
+    source: &Source,
+    mut read: impl FnMut() -> Result<Option<T>, RunError>,
+) -> Result<T, RunError> {
+    let whole = match read()? {
+        None => read()?,
+        whole => whole,
+    };
+    whole.ok_or_else(|| source.corrupt("a block's checksum is wrong"))
+}
+
 fn decode<R: Row>(source: &Source, row: &[u8]) -> Result<R, RunError> {
     let row = R::decode(&mut takt_protocol::varint::Cursor::new(row));
     row.map_err(|_| source.corrupt("a row is not well formed"))
@@ -358,13 +368,14 @@ pub(crate) struct KeyCursor<R> {
     run: Arc<KeyRun>,
     section: fn(&KeyRun) -> &Keys<R>,
     next_block: usize,
-    bytes: Vec<u8>,
-    at: usize,
+    bytes: AlignedBuf,
+    /// Where in `bytes` the rows are that are still to come.
+    left: Range<usize>,
 }
 
 impl<R: Row + Entry> KeyCursor<R> {
     fn new(run: Arc<KeyRun>, section: fn(&KeyRun) -> &Keys<R>) -> Self {
-        Self { run, section, next_block: 0, bytes: Vec::new(), at: 0 }
+        Self { run, section, next_block: 0, bytes: AlignedBuf::default(), left: 0..0 }
     }
 
     /// The hash of the next row, and its bytes; `None` behind the last. [`KeyCursor::skip`] goes
@@ -374,22 +385,26 @@ impl<R: Row + Entry> KeyCursor<R> {
     /// [`RunError`], again and again.
     pub fn peek(&mut self) -> Result<Option<(u128, &[u8])>, RunError> {
         let keys = (self.section)(&self.run);
-        if self.at == self.bytes.len() {
+        if self.left.is_empty() {
             if self.next_block == keys.fences.len() {
                 return Ok(None);
             }
             let count = (STREAM_BYTES / (keys.rows_per_block * R::LEN)).max(1);
-            self.at = 0;
-            keys.blocks_into(&self.run.source, self.next_block, count, &mut self.bytes)?;
+            let source = &self.run.source;
+            self.left = keys.blocks_once(source, self.next_block, count, &mut self.bytes)?;
             self.next_block = (self.next_block + count).min(keys.fences.len());
         }
-        let row = &self.bytes[self.at..self.at + R::LEN];
+        let row = self.row();
         Ok(Some((hash_of(row), row)))
     }
 
     /// Goes behind the row that [`KeyCursor::peek`] gave.
     pub fn skip(&mut self) {
-        self.at += R::LEN;
+        self.left.start += R::LEN;
+    }
+
+    fn row(&self) -> &[u8] {
+        &self.bytes[self.left.start..self.left.start + R::LEN]
     }
 
     /// The row that [`KeyCursor::peek`] gave.
@@ -397,7 +412,7 @@ impl<R: Row + Entry> KeyCursor<R> {
     /// # Errors
     /// [`RunError`] if it is not well formed.
     pub fn decoded(&self) -> Result<R, RunError> {
-        decode(&self.run.source, &self.bytes[self.at..self.at + R::LEN])
+        decode(&self.run.source, self.row())
     }
 
     /// The next row; `None` behind the last.

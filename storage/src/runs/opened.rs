@@ -1,6 +1,6 @@
 //! The open file of a run: its head is verified, its sections are found.
 
-use std::io;
+use std::{io, ops::Range};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -10,7 +10,7 @@ use super::{
     info::RunInfo,
 };
 use crate::{
-    disk::{Disk, DiskFile},
+    disk::{AlignedBuf, Disk, DiskFile},
     journal::JournalId,
 };
 
@@ -24,6 +24,16 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), RunError> {
         self.file.read_at(at, bytes).map_err(|error| self.io(error))
+    }
+
+    /// What is not read again soon; says where in `buffer` it is.
+    pub(super) fn read_once(
+        &self,
+        at: u64,
+        len: usize,
+        buffer: &mut AlignedBuf,
+    ) -> Result<Range<usize>, RunError> {
+        self.file.read_once(at, len, buffer).map_err(|error| self.io(error))
     }
 
     fn read_vec(&self, at: u64, len: u64) -> Result<Vec<u8>, RunError> {

@@ -111,7 +111,7 @@ impl State {
         if let Err(error) = self.look_up(partition, publication.keys, now.of_ages, scratch) {
             return Judged::Unreadable(error);
         }
-        let tally = self.judge_records(partition, publication.keys, scratch);
+        let tally = Self::judge_records(partition, publication.keys, scratch);
         if !self.tables.have_room(scratch.learned(), scratch.new_orders()) {
             let detail = format!("{} keys are known", self.tables.keys());
             let refusal = Refusal::resend(ErrorCode::LedgerFull, detail, header.first_sequence);
@@ -160,8 +160,8 @@ impl State {
         })
     }
 
-    /// Look-ups miss the caches, and each waits for memory: so all are begun before any is used.
-    /// What runs know is gathered here, so that judging the records reads no file.
+    /// Gathers what is known of a batch's keys, many at a time: so that look-ups do not wait for
+    /// memory one after the other, and judging the records reads no file.
     fn look_up(
         &self,
         partition: &Partition,
@@ -174,11 +174,9 @@ impl State {
         if partition.settings.dedup {
             scratch.hashes.extend(keys.records().iter().flat_map(RecordKeys::dedup));
         }
-        scratch.hashes.iter().for_each(|hash| tables.touch_key(*hash));
-        keys.orders().iter().for_each(|hash| tables.touch_head(*hash));
         scratch.begin(keys.orders().len());
         let Scratch { hashes, hits, found, orders, .. } = scratch;
-        tables.in_runs(hashes, hits, |entry| found.push(entry))?;
+        tables.known(hashes, hits, |entry| found.push(entry))?;
         found.sort();
         // A head expires a horizon after its order's last event.
         let horizon_us = partition.settings.horizon_us();
@@ -189,21 +187,14 @@ impl State {
             horizon_us
         };
         let alive_from = now.as_micros().saturating_sub(horizon_us);
-        for hash in keys.orders() {
-            let head = tables.head(*hash)?;
+        tables.heads(keys.orders(), |head| {
             let alive = head.filter(|head| head.last_append_time.as_micros() >= alive_from);
             let expired = head.is_some() && alive.is_none();
             orders.push(OrderSoFar { last: alive.map(|head| head.last), expired });
-        }
-        Ok(())
+        })
     }
 
-    fn judge_records(
-        &self,
-        partition: &Partition,
-        keys: &KeyHashes,
-        scratch: &mut Scratch,
-    ) -> Tally {
+    fn judge_records(partition: &Partition, keys: &KeyHashes, scratch: &mut Scratch) -> Tally {
         let mut tally = Tally::default();
         let mut offset = partition.end.offset;
         for (index, record) in (0..).zip(keys.records()) {
@@ -214,7 +205,7 @@ impl State {
                 index,
             };
             let known = if partition.settings.dedup {
-                self.judge_identity(partition, record, masked, scratch)
+                Self::judge_identity(partition, record, masked, scratch)
             } else {
                 None
             };
@@ -249,7 +240,6 @@ impl State {
 
     /// What the record's keys say of it; `None` where they are all fresh.
     fn judge_identity(
-        &self,
         partition: &Partition,
         record: &RecordKeys,
         masked: MaskedPlace,
@@ -259,8 +249,7 @@ impl State {
         let mut same: Option<Content> = None;
         let mut set_aside = false;
         for (first, hash) in firsts.iter_mut().zip(record.dedup()) {
-            let recent = self.tables.recent(*hash).chain(scratch.found.get(*hash));
-            for entry in recent.chain(scratch.learned.get(*hash)) {
+            for entry in scratch.found.get(*hash).iter().chain(scratch.learned.get(*hash)) {
                 let same_content = entry.digest64() == record.digest64;
                 #[cfg(takt_planted)]
                 let same_content =

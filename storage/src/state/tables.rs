@@ -178,40 +178,35 @@ impl Tables {
         (self.ledger.bytes() + frozen + runs + heads, disk)
     }
 
-    /// Brings what a look-up in memory reads first into the cache, without waiting for it.
-    pub(crate) fn touch_key(&self, hash: u128) {
-        self.ledger.touch(hash);
-        self.frozen.iter().for_each(|frozen| frozen.ledger.touch(hash));
-    }
-
-    /// As [`Tables::touch_key`], of an order key.
-    pub(crate) fn touch_head(&self, hash: u128) {
-        self.heads.young.touch(hash);
-    }
-
-    /// What memory knows of a key; its runs may know more.
-    pub(crate) fn recent(&self, hash: u128) -> impl Iterator<Item = &LedgerEntry> {
-        let frozen = self.frozen.iter().flat_map(move |frozen| frozen.ledger.get(hash));
-        frozen.chain(self.ledger.get(hash))
-    }
-
-    /// Gives all that the runs know of `hashes` to `each`, once however often a hash stands there.
-    /// `hits` is a buffer.
+    /// Gives all that is known of `hashes` to `each`, once however often a hash stands there. `hits`
+    /// is a buffer.
     ///
     /// # Errors
     /// [`RunError`] of the first run that does not answer.
-    pub(crate) fn in_runs(
+    pub(crate) fn known(
         &self,
         hashes: &[u128],
         hits: &mut Vec<u32>,
         mut each: impl FnMut(LedgerEntry),
     ) -> Result<(), RunError> {
+        // A key that stands often in a batch is read once. Most batches have none to be read.
+        let once = |hits: &mut Vec<u32>| {
+            hits.sort_unstable_by_key(|hit| hashes[*hit as usize]);
+            hits.dedup_by_key(|hit| hashes[*hit as usize]);
+        };
+        let frozen = self.frozen.iter().map(|frozen| &*frozen.ledger);
+        for ledger in frozen.chain([&self.ledger]) {
+            hits.clear();
+            ledger.pass(hashes, hits);
+            once(hits);
+            for hit in hits.iter() {
+                ledger.get(hashes[*hit as usize]).for_each(|entry| each(*entry));
+            }
+        }
         for run in &self.runs {
             hits.clear();
             run.pass(hashes, hits);
-            // A key that stands often in a batch is read once. Most batches have none to be read.
-            hits.sort_unstable_by_key(|hit| hashes[*hit as usize]);
-            hits.dedup_by_key(|hit| hashes[*hit as usize]);
+            once(hits);
             for hit in hits.iter() {
                 #[cfg(takt_planted)]
                 if takt_protocol::planted::is("unread_is_fresh") {
@@ -224,12 +219,33 @@ impl Tables {
         Ok(())
     }
 
-    /// The head of an order key.
+    /// Gives the head of each order key to `each`, in their order.
     ///
     /// # Errors
-    /// [`RunError`] if it is not in memory, and a run does not answer.
-    pub(crate) fn head(&self, hash: u128) -> Result<Option<HeadEntry>, RunError> {
-        if let Some(head) = self.heads.get(hash) {
+    /// [`RunError`] if one is not in memory, and a run does not answer.
+    pub(crate) fn heads(
+        &self,
+        hashes: &[u128],
+        mut each: impl FnMut(Option<HeadEntry>),
+    ) -> Result<(), RunError> {
+        let mut hashes_left = hashes.iter();
+        let mut unread = None;
+        self.heads.young.firsts(hashes, |young| {
+            let hash = hashes_left.next().expect("one for each hash");
+            each(match young {
+                Some(head) => Some(*head),
+                None if unread.is_some() => None,
+                None => self.older_head(*hash).unwrap_or_else(|error| {
+                    unread = Some(error);
+                    None
+                }),
+            });
+        });
+        unread.map_or(Ok(()), Err)
+    }
+
+    fn older_head(&self, hash: u128) -> Result<Option<HeadEntry>, RunError> {
+        if let Some(head) = self.heads.old.get(hash).next() {
             return Ok(Some(*head));
         }
         for run in self.runs.iter().rev() {
@@ -267,10 +283,6 @@ impl RecentHeads {
             old_upto: Position::ZERO,
             touched: Vec::new(),
         }
-    }
-
-    fn get(&self, hash: u128) -> Option<&HeadEntry> {
-        self.young.get(hash).next().or_else(|| self.old.get(hash).next())
     }
 
     fn advance(&mut self, head: HeadEntry) {
