@@ -134,11 +134,15 @@ impl Feed {
     ///
     /// # Panics
     /// If the disk fails.
-    pub fn finish(&mut self, commit: PendingCommit<()>) -> Answer {
-        commit.write_and_sync().expect("the disk goes on");
-        let mut answers = self.store.on_synced(commit);
-        let ((), answer) = answers.pop().expect("an answer");
-        answer
+    pub fn finish(&mut self, mut commit: PendingCommit<()>) -> Answer {
+        loop {
+            commit.write_and_sync().expect("the disk goes on");
+            if let Some(((), answer)) = self.store.on_synced(commit).pop() {
+                return answer;
+            }
+            // It was the mark with which a file is left: what was judged comes behind it.
+            commit = self.store.seal().expect("the store goes on").expect("a commit");
+        }
     }
 
     /// Does what a node does beside: spare files, runs, retention.
