@@ -12,7 +12,6 @@ mod history;
 mod image;
 mod opening;
 mod report;
-mod unsynced;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
