@@ -1,6 +1,7 @@
-//! What the benchmarks share: events, batches, a store and its producer, runs of keys. Everything
-//! is seeded; no clock is read and nothing random is drawn here.
+//! What the benchmarks share: events, batches, a store and its producer, runs of keys, the page
+//! cache. Everything is seeded; no clock is read and nothing random is drawn here.
 
+pub mod cache;
 mod events;
 mod runs;
 mod store;
