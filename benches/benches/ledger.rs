@@ -1,17 +1,24 @@
-//! The dedup ledger: a fresh key goes in, a repeated one is found.
+//! The dedup ledger: a fresh key goes in, a repeated one is found; in memory, and in runs behind
+//! their filters.
 
+use std::cell::OnceCell;
+use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use takt_benches::Seeded;
+use takt_benches::{RECORDS, Runs, Seeded, UnsyncedDisk, key};
 use takt_protocol::batch::Place;
 use takt_protocol::words::{Offset, OrderSequence, PartitionNumber};
+use takt_storage::disk::RealDisk;
 use takt_storage::ledger::{Known, Ledger, LedgerEntry};
 
 /// Keys that go in or are looked up at a time.
 const KEYS: usize = 10_000;
 /// Keys that the ledger holds when it is asked.
 const HELD: usize = 1_000_000;
+/// Which ledgers in runs are measured, in millions of keys, behind commas: 100 take minutes, and
+/// 10 GiB of disk for a while.
+const MILLIONS: &str = "TAKT_BENCH_MILLIONS";
 
 fn hash(random: &mut Seeded) -> u128 {
     u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
@@ -77,5 +84,36 @@ fn ledger(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ledger);
+/// A batch is asked for at a time, as the sequencer does.
+fn in_runs(c: &mut Criterion) {
+    let millions = std::env::var(MILLIONS).unwrap_or_else(|_| "1,10".to_owned());
+    for millions in millions.split(',') {
+        let millions: u64 = millions.trim().parse().expect("millions of keys are a number");
+        let keys = millions * 1_000_000;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let made = OnceCell::new();
+        let runs = || {
+            made.get_or_init(|| {
+                let disk = RealDisk::open(dir.path()).expect("a directory");
+                Runs::of_ledger(Arc::new(UnsyncedDisk(disk)), keys)
+            })
+        };
+        let (mut random, mut hits) = (Seeded::new(3), Vec::new());
+        let mut group = c.benchmark_group(format!("ledger in runs, of {millions} million keys"));
+        group.sample_size(20).throughput(Throughput::Elements(RECORDS as u64));
+        for (name, first) in [("look up 1,000 fresh keys", keys), ("look up 1,000 repeats", 0)] {
+            group.bench_function(name, |b| {
+                let runs = runs();
+                b.iter_batched(
+                    || (0..RECORDS).map(|_| key(first + random.next_u64() % keys)).collect(),
+                    |asked: Vec<u128>| runs.known(&asked, &mut hits),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, ledger, in_runs);
 criterion_main!(benches);

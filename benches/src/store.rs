@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use takt_protocol::batch::BatchBuilder;
-use takt_protocol::words::{Epoch, NodeName, ProducerId, Sequence, Timestamp, TopicName};
+use takt_protocol::event::Event;
+use takt_protocol::words::{
+    Epoch, NodeName, PartitionNumber, ProducerId, Sequence, Timestamp, TopicName,
+};
 use takt_storage::disk::Disk;
 use takt_storage::entry::TopicSettings;
 use takt_storage::journal::{Entropy, JournalOptions};
@@ -11,7 +14,7 @@ use takt_storage::keys::KeyHashes;
 use takt_storage::store::{Answer, Operation, PendingCommit, Staged, Store, StoreOptions};
 
 use crate::events::builder;
-use crate::{EventSource, RECORDS, batch_of};
+use crate::{EventSource, batch_of};
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 #[derive(Debug, Clone)]
@@ -109,8 +112,26 @@ impl Feed {
     /// # Panics
     /// Never for a batch that was just made.
     pub fn publication(&mut self) -> Operation {
-        let batch = batch_of(self.source.batch(&mut self.builder, self.next));
-        self.next = self.next.advance(RECORDS as u64);
+        let events = self.events();
+        self.publication_of(&events)
+    }
+
+    /// The events of the next batch, for [`Feed::publication_of`].
+    pub fn events(&mut self) -> Vec<Event> {
+        self.source.events()
+    }
+
+    /// As [`Feed::publication`], of these events, which may have been published before.
+    ///
+    /// # Panics
+    /// If there are none, or more than a batch takes.
+    pub fn publication_of(&mut self, events: &[Event]) -> Operation {
+        for event in events {
+            self.builder.push(event).expect("a batch takes as many");
+        }
+        let bytes = self.builder.finish(PartitionNumber::new(0), self.next);
+        let batch = batch_of(bytes.expect("it is not empty"));
+        self.next = self.next.advance(events.len() as u64);
         let mut keys = KeyHashes::default();
         let hasher = self.store.view().key_hasher();
         hasher.hash_batch(&self.topic, &batch, &mut keys).expect("a batch of its own");
@@ -123,10 +144,26 @@ impl Feed {
     /// # Panics
     /// If it does not get a commit of its own: run [`Feed::jobs`] before.
     pub fn stage(&mut self, operation: Operation) -> PendingCommit<()> {
+        self.judge(operation);
+        self.seal()
+    }
+
+    /// Judges an operation and applies it.
+    ///
+    /// # Panics
+    /// As [`Feed::stage`].
+    pub fn judge(&mut self, operation: Operation) {
         match self.store.stage(operation, (), NOW) {
             Ok(Staged::Held) => {}
             other => panic!("not taken: {other:?}"),
         }
+    }
+
+    /// Seals the commit that holds what was judged.
+    ///
+    /// # Panics
+    /// As [`Feed::stage`].
+    pub fn seal(&mut self) -> PendingCommit<()> {
         self.store.seal().expect("the store goes on").expect("a commit")
     }
 
@@ -134,11 +171,15 @@ impl Feed {
     ///
     /// # Panics
     /// If the disk fails.
-    pub fn finish(&mut self, commit: PendingCommit<()>) -> Answer {
-        commit.write_and_sync().expect("the disk goes on");
-        let mut answers = self.store.on_synced(commit);
-        let ((), answer) = answers.pop().expect("an answer");
-        answer
+    pub fn finish(&mut self, mut commit: PendingCommit<()>) -> Answer {
+        loop {
+            commit.write_and_sync().expect("the disk goes on");
+            if let Some(((), answer)) = self.store.on_synced(commit).pop() {
+                return answer;
+            }
+            // It was the mark with which a file is left: what was judged comes behind it.
+            commit = self.seal();
+        }
     }
 
     /// Does what a node does beside: spare files, runs, retention.

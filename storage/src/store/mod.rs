@@ -41,7 +41,7 @@ use takt_protocol::words::{BatchNumber, ProducerId, Timestamp, TopicName};
 use crate::disk::Disk;
 use crate::entry::Entry;
 use crate::journal::{CommitBuilder, Journal, Position, SpareFile};
-use crate::runs::Slot;
+use crate::runs::{KeyRun, Slot};
 use crate::sequencer::Scratch;
 use crate::state::{Effects, State};
 use crate::view::{Counters, View};
@@ -120,6 +120,11 @@ impl<T> Store<T> {
     /// What readers read: clone it.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// The runs that a look-up of a key meets, oldest first.
+    pub fn key_runs(&self) -> &[Arc<KeyRun>] {
+        self.state.tables.runs()
     }
 
     /// Equal after equal histories: xxh3-128 of the control state's snapshot.

@@ -4,11 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use takt_benches::{Feed, RECORDS, feed_with};
+use takt_benches::{Feed, RECORDS, UnsyncedDisk, feed_with};
 use takt_storage::disk::RealDisk;
 use takt_storage::store::StoreOptions;
-
-use super::unsynced::UnsyncedDisk;
 
 /// How much lies behind the last checkpoint: the snapshot in the newest file's preamble, and the
 /// runs of all files before.

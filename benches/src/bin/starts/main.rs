@@ -12,7 +12,6 @@ mod history;
 mod image;
 mod opening;
 mod report;
-mod unsynced;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use clap::{Args, Parser, Subcommand};
 use serde::de::DeserializeOwned;
+use takt_benches::cache;
 
 use history::{Left, Tail};
 use opening::{Opening, What};
@@ -113,12 +113,19 @@ fn measure(plan: &Plan) -> Result<(), MeasureError> {
             let home = tempfile::tempdir_in(&parent).map_err(io("making a directory"))?;
             let made = home.path().join("left");
             let left = write_and_kill(&made, mib, tail)?;
-            image::settle(&made).map_err(io("syncing what was left"))?;
+            cache::settle(&made).map_err(io("syncing what was left"))?;
             for &what in &plan.what {
                 for cold in [true, false] {
                     let openings = (0..plan.runs).map(|_| sample(&made, left, what, cold));
                     let openings = openings.collect::<Result<_, _>>()?;
-                    all.push(Series { tail, left, what, cold, load: load()?, openings });
+                    all.push(Series {
+                        tail,
+                        left,
+                        what,
+                        cold,
+                        load: cache::load().map_err(io("reading the load"))?,
+                        openings,
+                    });
                     eprintln!("{} of {mib} MiB, tail {tail:?}", all.len());
                 }
             }
@@ -147,7 +154,7 @@ fn sample(left_in: &Path, left: Left, what: What, cold: bool) -> Result<Opening,
     let dir = left_in.with_file_name("opened");
     image::link(left_in, &dir).map_err(io("linking what was left"))?;
     if cold {
-        image::evict(&dir).map_err(io("emptying the page cache"))?;
+        cache::evict(&dir).map_err(io("emptying the page cache"))?;
     }
     let what = clap::ValueEnum::to_possible_value(&what).expect("nothing is hidden");
     let mut command = this_program()?;
@@ -180,9 +187,4 @@ fn said<T: DeserializeOwned>(child: &mut Child) -> Result<T, MeasureError> {
 fn say(value: &impl serde::Serialize) -> Result<(), MeasureError> {
     takt_broker::cli::output::json_line(&mut io::stdout(), value).map_err(io("printing"))?;
     io::stdout().flush().map_err(io("printing"))
-}
-
-fn load() -> Result<f64, MeasureError> {
-    let text = std::fs::read_to_string("/proc/loadavg").map_err(io("reading the load"))?;
-    Ok(text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN))
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use takt_benches::cache::{fetched_bytes, proc_number};
 use takt_benches::{EventSource, Seeded};
 use takt_broker::config::CheckAtStart;
 use takt_broker::node::{Node, NodeOptions};
@@ -131,20 +132,8 @@ fn cpu_time() -> Duration {
     Duration::try_from(time).expect("a process's time is positive")
 }
 
-/// `read_bytes`: what the process caused to be fetched from the device.
-fn fetched_bytes() -> u64 {
-    field("/proc/self/io", "read_bytes:")
-}
-
 fn memory_peak_bytes() -> u64 {
-    field("/proc/self/status", "VmHWM:") << 10
-}
-
-fn field(path: &str, name: &str) -> u64 {
-    let text = std::fs::read_to_string(path).expect("Linux has it");
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
-    number.expect("a number")
+    proc_number("/proc/self/status", "VmHWM:") << 10
 }
 
 #[cfg(test)]
@@ -152,6 +141,7 @@ mod tests {
     use super::*;
     use crate::history::{self, Tail};
     use crate::image;
+    use takt_benches::cache;
 
     #[test]
     fn what_a_killed_writer_leaves_opens_again_and_again() {
@@ -159,12 +149,12 @@ mod tests {
         let made = home.path().join("left");
         let (writer, left) = history::write(&made, 0, Tail::Short);
         drop(writer);
-        image::settle(&made).unwrap();
+        cache::settle(&made).unwrap();
         let before = RealDisk::open(&made).unwrap().list().unwrap();
         for run in 0..2 {
             let dir = home.path().join(run.to_string());
             image::link(&made, &dir).unwrap();
-            image::evict(&dir).unwrap();
+            cache::evict(&dir).unwrap();
             let opening = open_store(&dir);
             assert_eq!((opening.keys, opening.orders), (left.events, left.orders));
         }

@@ -1,4 +1,4 @@
-//! A disk that syncs nothing, to write a journal quickly.
+//! A disk that syncs nothing, to write much quickly.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use takt_storage::disk::{Disk, DiskFile, RealDisk};
 /// A real directory whose syncs return at once. What a killed process leaves is the same: the
 /// operating system has all that was written. A power cut is another matter, and none is measured.
 #[derive(Debug)]
-pub(super) struct UnsyncedDisk(pub(super) RealDisk);
+pub struct UnsyncedDisk(pub RealDisk);
 
 impl UnsyncedDisk {
     fn wrap(file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
