@@ -132,11 +132,11 @@ impl EventMaker {
         self.orders.calls += u64::from(self.orders.each);
         let time = FIRST_TIME + i64::try_from(self.next).expect("fewer than 2^63 events");
         Event {
-            id: format!("{:012}", self.next),
+            id: digits("", self.next, 12),
             source: self.source.clone(),
             kind: "mfg.operation.confirmed.v1".to_owned(),
             time: Some(Timestamp::from_micros(time)),
-            order_key: Some(OrderKey::new(&format!("PO-{order:08}")).expect("a short key")),
+            order_key: Some(OrderKey::new(&digits("PO-", order, 8)).expect("a short key")),
             data,
             ..Event::default()
         }
@@ -150,4 +150,21 @@ impl EventMaker {
         data.truncate(len);
         data.freeze()
     }
+}
+
+/// A number behind a prefix, in so many digits or more. What the application takes for its text is not
+/// what is measured: formatting would take as long as laying an event out.
+fn digits(prefix: &str, number: u64, width: usize) -> String {
+    let mut text = String::with_capacity(prefix.len() + width.max(20));
+    text.push_str(prefix);
+    let mut places = 10_u64.pow(u32::try_from(width.clamp(1, 19)).unwrap_or(19) - 1);
+    while number / places >= 10 {
+        places *= 10;
+    }
+    while places > 0 {
+        let digit = u8::try_from(number / places % 10).unwrap_or_default();
+        text.push(char::from(b'0' + digit));
+        places /= 10;
+    }
+    text
 }

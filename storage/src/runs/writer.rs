@@ -95,7 +95,7 @@ impl RunInput {
         sort_last_wins(&mut self.heads);
         sort_last_wins(&mut self.extents);
         // Equal ones are the same.
-        self.orders.sort_unstable_by_key(Row::key);
+        sort_uniform(&mut self.orders, |row| row.hash);
         self.orders.dedup();
         sort_last_wins(&mut self.conflicts);
         let slots = self.extents.chunk_by(|a, b| a.slot == b.slot);
@@ -106,6 +106,32 @@ impl RunInput {
         });
         summaries.collect()
     }
+}
+
+/// Sorts rows whose keys begin with a hash: those of like hashes come together first, so that each
+/// lot is sorted in the cache.
+fn sort_uniform<R: Row>(rows: &mut Vec<R>, hash: impl Fn(&R) -> u128) {
+    const LOTS: usize = 1 << 9;
+    let Some(first) = rows.first().copied() else { return };
+    let lot = |row: &R| (hash(row) >> (u128::BITS - LOTS.trailing_zeros())) as usize;
+    let mut ends = vec![0; LOTS + 1];
+    for row in rows.iter() {
+        ends[lot(row) + 1] += 1;
+    }
+    for lot in 1..ends.len() {
+        ends[lot] += ends[lot - 1];
+    }
+    let starts = ends.clone();
+    let mut sorted = vec![first; rows.len()];
+    for row in rows.iter() {
+        let end = &mut ends[lot(row)];
+        sorted[*end] = *row;
+        *end += 1;
+    }
+    for range in starts.windows(2) {
+        sorted[range[0]..range[1]].sort_unstable_by_key(Row::key);
+    }
+    *rows = sorted;
 }
 
 fn sort_last_wins<R: Row>(rows: &mut Vec<R>) {
