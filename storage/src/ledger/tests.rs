@@ -48,7 +48,7 @@ fn an_entry_keeps_what_it_was_made_of() {
 }
 
 /// What a table may cost beside its keys: the shards, and of each a chunk, half empty in the mean.
-const FIXED_BYTES: usize = 1 << 20;
+const FIXED_BYTES: usize = 5 << 18;
 
 #[test]
 fn a_key_costs_at_most_64_bytes() {
