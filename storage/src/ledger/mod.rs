@@ -1,10 +1,10 @@
 //! Keyed look-ups on the writer's path: the dedup ledger and the order heads, as far as they are in
 //! memory. What older files taught is in their runs.
 //!
-//! Both are a [`KeyTable`], split into shards by the hash's top bits: entries of a shard lie densely
-//! in chunks in the order in which they came, and an index of 32-bit numbers leads from a hash to
-//! them. Growth moves one shard's index and never an entry, so that no insert stalls the writer, and
-//! a key costs at most 64 bytes at any moment of the growth (a test measures it).
+//! Both are a [`KeyTable`]: entries lie densely in chunks in the order in which they came, and an
+//! index of 32-bit entry numbers, split into shards by the hash's top bits, leads from a hash to
+//! them. Growth moves one shard of the index and never an entry, so that no insert stalls the
+//! writer, and a key costs at most 64 bytes at any moment of the growth (a test measures it).
 //!
 //! The hashes are the node's: made with its secret, so that no client can aim at a shard.
 

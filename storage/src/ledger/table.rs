@@ -4,14 +4,10 @@ use std::fmt;
 
 use super::places::{Place, Places};
 
-/// Entries of the first chunk of a shard. Each further one has as many as there are before it, up to
-/// [`CHUNK_MAX`]: it costs one allocation and no copy.
-const CHUNK_MIN: usize = 8;
-const CHUNK_MAX: usize = 128;
-/// Shards: growth moves the numbers of one, and going through all in order has one in the cache.
+/// Entries per chunk; a new one costs one allocation and no copy.
+const CHUNK: usize = 1 << 10;
+/// Shards of the index: growth moves the numbers of one shard.
 const SHARDS: usize = 1 << 8;
-/// A number is the one within a shard, and behind it the shard.
-const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 
 /// Hashes whose places are read together.
 const AT_ONCE: usize = 32;
@@ -24,59 +20,23 @@ pub trait Entry: Copy + 'static {
 
 /// Entries by the hash of their key; several may share one. Nothing is ever taken out.
 pub struct KeyTable<E> {
-    shards: Vec<Shard<E>>,
-    len: usize,
-}
-
-/// The entries whose hashes begin with one byte.
-struct Shard<E> {
-    places: Places,
-    /// In the order in which they came. All chunks are full but the last.
+    /// All full but the last.
     chunks: Vec<Vec<E>>,
+    shards: Vec<Places>,
     len: u32,
 }
 
 impl<E> Default for KeyTable<E> {
     fn default() -> Self {
-        let shard = || Shard { places: Places::default(), chunks: Vec::new(), len: 0 };
-        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), len: 0 }
-    }
-}
-
-impl<E: Entry> Shard<E> {
-    fn entry(&self, number: u32) -> &E {
-        let (chunk, index) = split(number);
-        &self.chunks[chunk][index]
-    }
-
-    fn push(&mut self, entry: E) -> u32 {
-        let number = self.len;
-        self.places.insert(tag_of(entry.hash()), number);
-        self.len += 1;
-        let (chunk, _) = split(number);
-        if chunk == self.chunks.len() {
-            let room = (number as usize).clamp(CHUNK_MIN, CHUNK_MAX);
-            self.chunks.push(Vec::with_capacity(room));
-        }
-        self.chunks[chunk].push(entry);
-        number
-    }
-
-    fn get(&self, hash: u128) -> impl Iterator<Item = &E> {
-        let numbers = self.places.get(tag_of(hash));
-        numbers.map(|number| self.entry(number)).filter(move |e| e.hash() == hash)
-    }
-
-    fn bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<E>()).sum();
-        chunks + self.chunks.capacity() * size_of::<Vec<E>>() + self.places.bytes()
+        let shards = std::iter::repeat_with(Places::default).take(SHARDS).collect();
+        Self { chunks: Vec::new(), shards, len: 0 }
     }
 }
 
 impl<E: Entry> KeyTable<E> {
     /// All entries of the key, in no order that means anything: choose by content.
     pub fn get(&self, hash: u128) -> impl Iterator<Item = &E> {
-        self.shards[shard_of(hash)].get(hash)
+        self.numbers(hash).map(|number| self.entry(number)).filter(move |e| e.hash() == hash)
     }
 
     /// Adds the indexes of those `hashes` to `found` that have entries.
@@ -90,7 +50,7 @@ impl<E: Entry> KeyTable<E> {
         let mut places = [Place::default(); AT_ONCE];
         for (first, hashes) in (0..).step_by(AT_ONCE).zip(hashes.chunks(AT_ONCE)) {
             for (place, hash) in places.iter_mut().zip(hashes) {
-                *place = self.shards[shard_of(*hash)].places.first(tag_of(*hash));
+                *place = self.shards[shard_of(*hash)].first(tag_of(*hash));
             }
             for ((index, hash), place) in (first..).zip(hashes).zip(&places) {
                 if place.may_have(tag_of(*hash)) && self.get(*hash).next().is_some() {
@@ -106,21 +66,18 @@ impl<E: Entry> KeyTable<E> {
         let mut numbers = [None; AT_ONCE];
         for hashes in hashes.chunks(AT_ONCE) {
             for (place, hash) in places.iter_mut().zip(hashes) {
-                *place = self.shards[shard_of(*hash)].places.first(tag_of(*hash));
+                *place = self.shards[shard_of(*hash)].first(tag_of(*hash));
             }
             for ((number, hash), place) in numbers.iter_mut().zip(hashes).zip(&places) {
-                let tag = tag_of(*hash);
-                let numbers = || self.shards[shard_of(*hash)].places.get(tag).next();
-                *number = place.may_have(tag).then(numbers).flatten();
+                *number =
+                    if place.may_have(tag_of(*hash)) { self.numbers(*hash).next() } else { None };
             }
             // The first of its tag is the key's own, but for one in a million.
-            let mut entries = [None; AT_ONCE];
-            for ((entry, hash), number) in entries.iter_mut().zip(hashes).zip(numbers) {
-                *entry = number.map(|number| self.shards[shard_of(*hash)].entry(number));
-            }
-            for (hash, entry) in hashes.iter().zip(entries) {
-                each(match entry {
-                    Some(entry) if entry.hash() == *hash => Some(entry),
+            let hash_of = |number: &Option<u32>| number.map(|number| self.entry(number).hash());
+            let found = numbers.each_ref().map(hash_of);
+            for ((hash, number), found) in hashes.iter().zip(numbers).zip(found) {
+                each(match number {
+                    Some(number) if found == Some(*hash) => Some(self.entry(number)),
                     Some(_) => self.get(*hash).next(),
                     None => None,
                 });
@@ -134,17 +91,26 @@ impl<E: Entry> KeyTable<E> {
         // Hashes are uniform: few shards get a sixteenth more than their part, and those grow by
         // themselves.
         let part = additional / SHARDS;
-        self.shards.iter_mut().for_each(|shard| shard.places.reserve(part + part / 16));
+        self.shards.iter_mut().for_each(|shard| shard.reserve(part + part / 16));
     }
 
-    /// Adds an entry beside those that the key has, and returns its number.
+    /// Adds an entry beside those that the key has, and returns its number: they count from 0.
     ///
     /// # Panics
-    /// At 2^32 entries: some 200 GiB of memory.
+    /// At 2^32 - 1 entries: some 200 GiB of memory.
     pub fn insert(&mut self, entry: E) -> u32 {
-        let shard = shard_of(entry.hash());
+        let number = self.len;
+        self.shards[shard_of(entry.hash())].insert(tag_of(entry.hash()), number);
         self.len += 1;
-        number_in(self.shards[shard].push(entry), shard)
+        let last = match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last,
+            Some(_) | None => {
+                self.chunks.push(Vec::with_capacity(CHUNK));
+                self.chunks.last_mut().expect("just pushed")
+            }
+        };
+        last.push(entry);
+        number
     }
 
     /// Puts `new` in place of the first entry of its key that `which` names, and adds it if it
@@ -154,28 +120,28 @@ impl<E: Entry> KeyTable<E> {
     /// As [`KeyTable::insert`].
     pub fn upsert(&mut self, new: E, mut which: impl FnMut(&E) -> bool) -> u32 {
         let hash = new.hash();
-        let shard = &mut self.shards[shard_of(hash)];
-        let old = shard.places.get(tag_of(hash)).find(|&number| {
-            let found = shard.entry(number);
+        let old = self.numbers(hash).find(|&number| {
+            let found = self.entry(number);
             found.hash() == hash && which(found)
         });
         let Some(number) = old else { return self.insert(new) };
         let (chunk, index) = split(number);
-        shard.chunks[chunk][index] = new;
-        number_in(number, shard_of(hash))
+        self.chunks[chunk][index] = new;
+        number
     }
 
-    /// An entry by its number. Numbers begin at 0 and are dense, but for hashes that are not uniform.
+    /// An entry by its number.
     ///
     /// # Panics
-    /// If there is none of that number.
+    /// If there are not so many.
     pub fn entry(&self, number: u32) -> &E {
-        self.shards[number as usize % SHARDS].entry(number >> SHARD_BITS)
+        let (chunk, index) = split(number);
+        &self.chunks[chunk][index]
     }
 
-    /// How many entries there are.
+    /// How many entries there are: the number that the next one gets.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether there are none.
@@ -183,17 +149,28 @@ impl<E: Entry> KeyTable<E> {
         self.len == 0
     }
 
+    /// All entries, in the order in which they were added.
+    pub fn entries(&self) -> impl Iterator<Item = &E> {
+        self.chunks.iter().flatten()
+    }
+
     /// All entries by the upper 40 bits of their hashes; of those that share them, as they were added.
     pub fn nearly_sorted(&self) -> impl Iterator<Item = &E> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.places.numbers().map(|number| shard.entry(number)))
+        self.shards.iter().flat_map(Places::numbers).map(|number| self.entry(number))
     }
 
     /// Memory that is allocated, in bytes.
     pub fn bytes(&self) -> usize {
-        let shards: usize = self.shards.iter().map(Shard::bytes).sum();
-        shards + self.shards.capacity() * size_of::<Shard<E>>()
+        let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<E>()).sum();
+        let shards: usize = self.shards.iter().map(Places::bytes).sum();
+        chunks
+            + self.chunks.capacity() * size_of::<Vec<E>>()
+            + shards
+            + self.shards.capacity() * size_of::<Places>()
+    }
+
+    fn numbers(&self, hash: u128) -> impl Iterator<Item = u32> {
+        self.shards[shard_of(hash)].get(tag_of(hash))
     }
 }
 
@@ -203,23 +180,8 @@ impl<E> fmt::Debug for KeyTable<E> {
     }
 }
 
-/// In which chunk of its shard an entry is, and where in it.
 fn split(number: u32) -> (usize, usize) {
-    let number = number as usize;
-    let before = |chunk: u32| chunk.saturating_sub(CHUNK_MIN.ilog2()) as usize;
-    if number < CHUNK_MIN {
-        (0, number)
-    } else if number < CHUNK_MAX {
-        let power = number.ilog2();
-        (before(power) + 1, number - (1 << power))
-    } else {
-        (before(CHUNK_MAX.ilog2()) + number / CHUNK_MAX, number % CHUNK_MAX)
-    }
-}
-
-fn number_in(number: u32, shard: usize) -> u32 {
-    assert!(number >> (u32::BITS - SHARD_BITS) == 0, "a table has fewer than 2^32 entries");
-    number << SHARD_BITS | u32::try_from(shard).expect("there are few shards")
+    (number as usize / CHUNK, number as usize % CHUNK)
 }
 
 /// The top bits choose the shard, those behind them the place in it: so the table is sorted.

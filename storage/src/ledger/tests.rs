@@ -47,8 +47,8 @@ fn an_entry_keeps_what_it_was_made_of() {
     }
 }
 
-/// What a table may cost beside its keys: the shards, and of each a chunk, half empty in the mean.
-const FIXED_BYTES: usize = 5 << 18;
+/// What a table may cost beside its keys: a chunk, the shards, and their first few buckets.
+const FIXED_BYTES: usize = 80 << 10;
 
 #[test]
 fn a_key_costs_at_most_64_bytes() {
@@ -82,33 +82,18 @@ fn an_index_with_room_does_not_grow_and_costs_no_more() {
 }
 
 #[test]
-fn each_number_is_its_entrys() {
+fn entries_come_in_the_order_in_which_they_were_added() {
     let mut heads = Heads::default();
     assert!(heads.is_empty());
-    let head = |n: u64| HeadEntry {
-        hash: xxh3_128(&n.to_le_bytes()),
-        last: OrderSequence::new(n),
-        last_append_time: Timestamp::from_micros(1),
-    };
-    // Enough for each shard to have several chunks of full length.
-    let numbers: Vec<u32> = (0..150_000).map(|n| heads.insert(head(n))).collect();
-    assert_eq!(heads.len(), numbers.len());
-    let is_own = |(n, number): (u64, &u32)| heads.entry(*number).last.get() == n;
-    assert!((0..).zip(&numbers).all(is_own));
-    let mut hashes: Vec<u128> = heads.nearly_sorted().map(|head| head.hash).collect();
-    assert!(hashes.is_sorted_by_key(|hash| hash >> 88));
-    hashes.sort_unstable();
-    hashes.dedup();
-    assert_eq!(hashes.len(), numbers.len());
-    // In the order of what was asked for, and nothing for what is not there.
-    let asked: Vec<u128> = (149_900..150_100).rev().map(|n| head(n).hash).collect();
-    let mut found = Vec::new();
-    heads.firsts(&asked, |head| found.push(head.map(|head| head.last.get())));
-    let expected = (149_900..150_100).rev().map(|n| (n < 150_000).then_some(n));
-    assert_eq!(found, expected.collect::<Vec<_>>());
-    let mut known = Vec::new();
-    heads.pass(&asked, &mut known);
-    assert_eq!(known, (100..200).collect::<Vec<_>>());
+    for n in 0..5_000_u64 {
+        heads.insert(HeadEntry {
+            hash: xxh3_128(&n.to_le_bytes()),
+            last: OrderSequence::new(n),
+            last_append_time: Timestamp::from_micros(1),
+        });
+    }
+    let all: Vec<u64> = heads.entries().map(|head| head.last.get()).collect();
+    assert_eq!(all, (0..5_000).collect::<Vec<_>>());
 }
 
 #[derive(Debug, Clone)]

@@ -201,12 +201,14 @@ impl RunWork {
     }
 
     fn write(&self) -> Result<Box<WrittenRun>, RunJobError> {
+        let mut ledger = Vec::with_capacity(self.frozen.ledger.len());
+        ledger.extend(self.frozen.ledger.nearly_sorted().copied());
         let input = RunInput {
             journal: self.journal,
             start: self.file.start,
             end: self.file.end,
             incarnation: self.file.incarnation,
-            ledger: self.frozen.ledger.nearly_sorted().copied().collect(),
+            ledger,
             heads: self.frozen.heads.clone(),
             new_orders: self.frozen.new_orders,
             extents: self.live.extents().copied().collect(),
