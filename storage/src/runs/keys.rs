@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a cursor reads at a time, in bytes.
-const STREAM_BYTES: usize = 256 << 10;
+const STREAM_BYTES: usize = 1 << 20;
 /// Length of the hash that each row begins with.
 const HASH_LEN: usize = 16;
 
