@@ -26,6 +26,7 @@ pub(crate) enum Entry<'a> {
     MirrorStarted { slot: u32, start: Edge },
     KeysMerged(Run),
     KeysDropped { upto: u64 },
+    SlotsTrimmed { start: u64, slots: Vec<u32> },
 }
 
 /// The settings of a topic.
@@ -129,6 +130,14 @@ impl<'a> Entry<'a> {
             }
             15 => Self::KeysMerged(Run::read_merged(&mut input)?),
             16 => Self::KeysDropped { upto: input.varint()? },
+            17 => {
+                let start = input.varint()?;
+                let mut slots = Vec::new();
+                for _ in 0..input.varint()? {
+                    slots.push(input.small()?);
+                }
+                Self::SlotsTrimmed { start, slots }
+            }
             _ => return Err(Why("its kind is not known")),
         };
         input.end()?;
