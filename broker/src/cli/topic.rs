@@ -18,6 +18,8 @@ pub(super) enum TopicCommand {
     /// Make a topic at the node; needs an operator. One that is there with the same settings is no
     /// error.
     Create(CreateArgs),
+    /// Change how long the node that made a topic keeps it; needs an operator. All else is fixed.
+    Edit(EditArgs),
     /// List the topics.
     Ls,
     /// Show a topic and its partitions, and what the node's keys take.
@@ -51,6 +53,19 @@ pub(super) struct CreateArgs {
     /// limit.
     #[arg(long, value_name = "SIZE", default_value_t = Size::from_bytes(0))]
     retention_size: Size,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EditArgs {
+    /// The topic.
+    name: String,
+    /// Events may go when they are older, such as 30d; 0 is for as long as the node keeps them.
+    #[arg(long, value_name = "DURATION", required_unless_present = "retention_size")]
+    retention_age: Option<Period>,
+    /// In each partition, events may go that lie behind so much newer, such as 10GiB; 0 is without a
+    /// limit.
+    #[arg(long, value_name = "SIZE")]
+    retention_size: Option<Size>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -183,6 +198,11 @@ pub(super) async fn run(
     match command {
         TopicCommand::Create(args) => {
             let info = admin.create_topic(&args.name, (&args).into()).await.map_err(refused)?;
+            show(&info, None, output)?;
+        }
+        TopicCommand::Edit(EditArgs { name, retention_age, retention_size }) => {
+            let (age, size) = (retention_age.map(Period::ms), retention_size.map(Size::bytes));
+            let info = admin.set_retention(&name, age, size).await.map_err(refused)?;
             show(&info, None, output)?;
         }
         TopicCommand::Ls => list(&admin.topics().await.map_err(refused)?, output)?,

@@ -30,6 +30,7 @@ pub(super) const MIRROR_STARTED: u8 = 14;
 pub(super) const KEYS_MERGED: u8 = 15;
 pub(super) const KEYS_DROPPED: u8 = 16;
 pub(super) const SLOTS_TRIMMED: u8 = 17;
+pub(super) const RETENTION_SET: u8 = 18;
 
 /// Why bytes are no entry, although the commit around them verifies: they are of a newer version,
 /// or this program has a bug.
@@ -115,6 +116,11 @@ impl Entry {
                     varint::put(out, u64::from(slot.get()));
                 }
             }
+            Self::RetentionSet { topic, retention_ms, retention_bytes } => {
+                put_name(out, topic.as_str());
+                varint::put(out, *retention_ms);
+                varint::put(out, *retention_bytes);
+            }
             Self::MirrorStarted { slot, batch, offset, chain } => {
                 varint::put(out, u64::from(slot.get()));
                 varint::put(out, batch.get());
@@ -141,6 +147,7 @@ impl Entry {
             | Self::KeysMerged { .. }
             | Self::KeysDropped { .. }
             | Self::SlotsTrimmed { .. }
+            | Self::RetentionSet { .. }
             | Self::MirrorStarted { .. } => None,
         }
     }
@@ -218,6 +225,11 @@ impl Entry {
                 }
                 Self::SlotsTrimmed { start, slots }
             }
+            RETENTION_SET => Self::RetentionSet {
+                topic: TopicName::new(get_name(cursor)?)?,
+                retention_ms: cursor.varint()?,
+                retention_bytes: cursor.varint()?,
+            },
             MIRROR_STARTED => Self::MirrorStarted {
                 slot: get_slot(cursor)?,
                 batch: BatchNumber::new(cursor.varint()?),

@@ -22,6 +22,7 @@
 //! 15 KeysMerged        the run's info, see `manifest`
 //! 16 KeysDropped       the end of what is forgotten
 //! 17 SlotsTrimmed      start of the journal file, count, then each: slot
+//! 18 RetentionSet      topic, age in ms, bytes
 //! ```
 //! Names are text behind their length; numbers are varints unless a width is given, and
 //! little-endian where one is.
@@ -165,6 +166,15 @@ pub enum Entry {
         /// The partitions, ascending; at least one, and not all that the file holds.
         slots: Vec<Slot>,
     },
+    /// A topic of this node has another retention from now on.
+    RetentionSet {
+        /// Which.
+        topic: TopicName,
+        /// As in [`TopicSettings`].
+        retention_ms: u64,
+        /// As in [`TopicSettings`].
+        retention_bytes: u64,
+    },
     /// An empty mirror begins where its origin does, which has dropped what was before.
     MirrorStarted {
         /// Its partition.
@@ -198,6 +208,7 @@ impl Entry {
             Self::KeysMerged { .. } => codec::KEYS_MERGED,
             Self::KeysDropped { .. } => codec::KEYS_DROPPED,
             Self::SlotsTrimmed { .. } => codec::SLOTS_TRIMMED,
+            Self::RetentionSet { .. } => codec::RETENTION_SET,
         }
     }
 }

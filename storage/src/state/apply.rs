@@ -141,6 +141,9 @@ impl State {
             Entry::RunAdded { file } => self.seal_file(file, effects)?,
             Entry::FileDropped { start } => self.drop_file(*start, effects)?,
             Entry::SlotsTrimmed { start, slots } => self.trim(*start, slots, effects)?,
+            Entry::RetentionSet { topic, retention_ms, retention_bytes } => {
+                self.set_retention(topic, *retention_ms, *retention_bytes, effects)?;
+            }
             Entry::ConflictsKept { side } => self.keep_conflicts(side, effects)?,
             Entry::KeysMerged { run } => self.merge_keys(run, effects)?,
             Entry::KeysDropped { upto } => self.drop_keys(*upto, effects)?,
@@ -187,6 +190,25 @@ impl State {
             });
         }
         effects.slots.extend(topic.slots());
+        effects.topics.push(key);
+        Ok(())
+    }
+
+    fn set_retention(
+        &mut self,
+        name: &TopicName,
+        retention_ms: u64,
+        retention_bytes: u64,
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let control = &mut self.control;
+        let key = (name.clone(), control.node.clone());
+        let topic = control.topics.get_mut(&key);
+        let topic = topic.ok_or_else(|| ApplyError::Name(format!("topic {name}")))?;
+        topic.settings = TopicSettings { retention_ms, retention_bytes, ..topic.settings };
+        for slot in topic.slots() {
+            control.partitions[slot.get() as usize].settings = topic.settings;
+        }
         effects.topics.push(key);
         Ok(())
     }
@@ -418,6 +440,13 @@ impl State {
             return Err(ApplyError::File(start));
         }
         let ends = self.control.manifest.trim(start, slots).ok_or(ApplyError::File(start))?;
+        #[cfg(takt_planted)]
+        let ends = if takt_protocol::planted::is("trim_moves_start_too_far") {
+            let batch = |end: &SlotEnd| end.next_batch.advance(1);
+            ends.iter().map(|end| SlotEnd { next_batch: batch(end), ..*end }).collect()
+        } else {
+            ends
+        };
         self.begin_behind(start, &ends, effects)
     }
 
@@ -432,11 +461,6 @@ impl State {
             let partition = self.control.partitions.get_mut(end.slot.get() as usize);
             let partition = partition.ok_or(ApplyError::File(start))?;
             partition.start = end.edge();
-            #[cfg(takt_planted)]
-            if takt_protocol::planted::is("trim_moves_start_too_far") {
-                let batch = partition.start.batch.advance(1).min(partition.end.batch);
-                partition.start.batch = batch;
-            }
             effects.slots.insert(end.slot);
         }
         Ok(())

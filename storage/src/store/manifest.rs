@@ -57,6 +57,7 @@ pub(super) fn manifest_at_end(
             Entry::KeysMerged { run } => drop(manifest.merge(&run)),
             Entry::KeysDropped { upto } => drop(manifest.forget(upto)),
             Entry::TopicCreated { .. }
+            | Entry::RetentionSet { .. }
             | Entry::MirrorBegun { .. }
             | Entry::MirrorStarted { .. }
             | Entry::Batch { .. }

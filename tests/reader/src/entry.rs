@@ -27,6 +27,7 @@ pub(crate) enum Entry<'a> {
     KeysMerged(Run),
     KeysDropped { upto: u64 },
     SlotsTrimmed { start: u64, slots: Vec<u32> },
+    RetentionSet { topic: &'a str, retention_ms: u64, retention_bytes: u64 },
 }
 
 /// The settings of a topic.
@@ -36,8 +37,8 @@ pub(crate) struct Settings {
     pub(crate) dedup: bool,
     horizon_s: u64,
     refuse_conflicts: bool,
-    retention_ms: u64,
-    retention_bytes: u64,
+    pub(crate) retention_ms: u64,
+    pub(crate) retention_bytes: u64,
     lane: u8,
 }
 
@@ -138,6 +139,11 @@ impl<'a> Entry<'a> {
                 }
                 Self::SlotsTrimmed { start, slots }
             }
+            18 => Self::RetentionSet {
+                topic: input.text()?,
+                retention_ms: input.varint()?,
+                retention_bytes: input.varint()?,
+            },
             _ => return Err(Why("its kind is not known")),
         };
         input.end()?;

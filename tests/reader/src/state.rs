@@ -138,6 +138,17 @@ impl<'a> State<'a> {
                 let ends = self.manifest.trim(start, &slots)?;
                 self.begin_behind(start, ends)?;
             }
+            Entry::RetentionSet { topic, retention_ms, retention_bytes } => {
+                let known = self.topics.get_mut(&(topic, self.node));
+                let known = known.ok_or(Why("a topic has other settings that is not there"))?;
+                known.settings.retention_ms = retention_ms;
+                known.settings.retention_bytes = retention_bytes;
+                let known = *known;
+                let of_topic = |slot: &&mut Slot<'_>| slot.topic.first_slot == known.first_slot;
+                for slot in self.partitions.iter_mut().filter(of_topic) {
+                    slot.topic = known;
+                }
+            }
             Entry::ConflictsKept(side) => self.keep_conflicts(side)?,
             Entry::KeysMerged(run) => self.manifest.merge(run)?,
             Entry::KeysDropped { upto } => self.manifest.forget(upto)?,

@@ -212,6 +212,87 @@ fn what_a_cursor_or_the_hub_needs_is_not_trimmed() {
 }
 
 #[test]
+fn what_does_not_fit_the_manifest_is_refused() {
+    let mut two = Two::by_size();
+    two.fill(&["t", "u"], 4, true);
+    let store = &two.world.store;
+    let (snapshot, at) = (store.state.snapshot(), store.journal.position());
+    let files: Vec<_> = store.state.control.manifest.files.values().cloned().collect();
+    let apply = |entries: &[Entry]| {
+        let limits = two.world.options.table_limits();
+        let mut state = State::restore(&snapshot, at, limits).unwrap();
+        // Whatever a side file would hold.
+        let side = |file: &crate::entry::SealedFile| crate::entry::SideFile {
+            start: file.start,
+            incarnation: crate::journal::Incarnation::FIRST,
+            batches: 1,
+            len_bytes: 1,
+            checksum: 1,
+        };
+        let kept = files[..3].iter().map(|file| Entry::ConflictsKept { side: side(file) });
+        let kept: Vec<_> = kept.collect();
+        let mut all = kept.iter().chain(entries);
+        all.try_for_each(|entry| state.apply(at, entry, None, &mut Effects::default()))
+    };
+    let trim = |file: usize, slots: &[u32]| Entry::SlotsTrimmed {
+        start: files[file].start,
+        slots: slots.iter().copied().map(Slot::new).collect(),
+    };
+    let dropped = |file: usize| Entry::FileDropped { start: files[file].start };
+    assert_eq!(apply(&[trim(0, &[1]), trim(1, &[1]), dropped(0), dropped(1)]), Ok(()));
+    let refused: [&[Entry]; 10] = [
+        &[trim(1, &[1])],
+        &[trim(0, &[1]), trim(0, &[1])],
+        &[trim(0, &[])],
+        &[trim(0, &[0, 1])],
+        &[trim(0, &[1, 0])],
+        &[trim(0, &[1, 1])],
+        &[trim(0, &[2])],
+        &[dropped(0), trim(0, &[1])],
+        &[trim(0, &[1]), dropped(1)],
+        &[Entry::SlotsTrimmed { start: at, slots: vec![Slot::new(1)] }],
+    ];
+    for entries in refused {
+        assert!(apply(entries).is_err(), "{entries:?}");
+    }
+    // The conflicts of this one are nowhere else.
+    let before: Vec<_> = (0..3).map(|file| trim(file, &[1])).collect();
+    assert_eq!(apply(&before), Ok(()));
+    assert!(apply(&[before, vec![trim(3, &[1])]].concat()).is_err());
+}
+
+#[test]
+fn another_retention_counts_from_now_on() {
+    let mut two = Two::new(TopicSettings::default());
+    two.fill(&["t", "u"], 6, false);
+    assert_eq!(two.retained("u"), Offset::new(0));
+    let set = |retention_ms, retention_bytes| Operation::SetRetention {
+        name: topic("u"),
+        retention_ms,
+        retention_bytes,
+    };
+    let shown = |two: &Two| {
+        let settings = two.world.store.view().topic(&topic("u")).unwrap();
+        (settings.retention_ms, settings.retention_bytes)
+    };
+    assert_eq!(two.world.run(set(Some(7), Some(LIMIT))), Answer::RetentionSet);
+    assert_eq!(shown(&two), (7, LIMIT));
+    assert_eq!(two.world.run(set(Some(0), None)), Answer::RetentionSet);
+    two.world.store.set_uplink_needs(None);
+    two.restart();
+    assert_eq!(shown(&two), (0, LIMIT));
+    let commits = two.world.store.view().status().counters.commits;
+    assert_eq!(two.world.run(set(None, Some(LIMIT))), Answer::RetentionSet);
+    assert_eq!(two.world.store.view().status().counters.commits, commits, "nothing is new");
+    assert!(two.retained("u") > Offset::new(0));
+    assert_eq!(two.start("t"), Offset::new(0));
+    two.restart();
+    let name = topic("v");
+    let unknown = Operation::SetRetention { name, retention_ms: None, retention_bytes: Some(1) };
+    assert_eq!(refused(two.world.run(unknown)).code, ErrorCode::UnknownTopic);
+}
+
+#[test]
 fn a_mirror_goes_by_the_limits_of_its_node() {
     use super::mirror::{mirror, open_mirror};
     let mut plant = World::new("plant");
