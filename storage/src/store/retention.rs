@@ -21,16 +21,9 @@ impl<T> Store<T> {
             return;
         }
         let to_copy = self.retain_files(now);
-        // What was staged is judged by below, once it is applied.
-        self.flush_waiting();
-        let to_copy = if self.waiting.iter().any(is_drop) {
-            to_copy
-        } else {
-            let for_topics = self.retain_topics(now);
-            self.flush_waiting();
-            to_copy.or(for_topics)
-        };
-        self.want_side(to_copy);
+        let limited = self.limited();
+        let for_topics = if limited.is_empty() { None } else { self.retain_topics(limited, now) };
+        self.want_side(to_copy.or(for_topics));
     }
 
     /// Stages the dropping of files that are over the node's limits, or hold nothing, and that neither
@@ -76,8 +69,16 @@ impl<T> Store<T> {
 
     /// Stages the trimming of what is over the limits of its topic, and the dropping of files that
     /// hold nothing else. Where open conflicts are to be copied first, their file is returned.
-    fn retain_topics(&mut self, now: Timestamp) -> Option<Position> {
-        let mut limited = self.limited();
+    fn retain_topics(
+        &mut self,
+        mut limited: BTreeMap<Slot, TopicSettings>,
+        now: Timestamp,
+    ) -> Option<Position> {
+        // What is staged is judged by, so it is applied first.
+        self.flush_waiting();
+        if self.waiting.iter().any(is_drop) {
+            return None;
+        }
         let mut to_copy = None;
         let mut entries = Vec::new();
         for file in self.state.control.manifest.files.values() {

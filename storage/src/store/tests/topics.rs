@@ -360,6 +360,8 @@ fn a_run_that_is_made_again_leaves_out_what_was_trimmed() {
     assert!(two.world.report.runs_rebuilt > 0);
     two.world.settle();
     two.check();
+    let file = two.world.store.state.control.manifest.files.values().next().unwrap();
+    assert_eq!((file.slots.len(), file.run.unwrap().counts.slots), (1, 1));
     two.restart();
     assert_eq!(two.world.report.runs_rebuilt, 0);
     retain(&mut two.world);
