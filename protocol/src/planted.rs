@@ -68,6 +68,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("horizon_dropped_early", "keys are forgotten when half of the horizon has passed"),
     ("keys_dropped_early", "forgotten runs are removed before the entry that says so"),
     ("heads_expire_early", "an order begins again that was quiet for a part of the horizon"),
+    ("topic_trim_ignores_holds", "a topic's limits trim what the hub lacks or a cursor holds"),
+    ("trim_moves_start_too_far", "a trimmed partition begins one batch behind what was trimmed"),
+    ("topic_keeps_too_little", "a topic keeps half of the bytes that it is to keep"),
+    ("topic_file_dropped_early", "a file that no topic needs goes before the entry that says so"),
     ("age_by_any_clock", "retention judges ages by a wall clock that has leapt ahead"),
 ];
 

@@ -54,24 +54,30 @@ struct World {
     hub: Driver,
     lyon: Driver,
     seed: u64,
+    settings: TopicSettings,
 }
 
 impl World {
     fn new() -> Self {
+        Self::with(TopicSettings::default())
+    }
+
+    /// The hub's own topic has these settings.
+    fn with(settings: TopicSettings) -> Self {
         let disk = SimDisk::new();
         let mut hub = open(&disk, 1);
-        hub.begin(TopicSettings::default());
+        hub.begin(settings);
         let lyon = Arc::new(SimDisk::new());
         let (mut lyon, _) = Driver::open(lyon, driver::options("lyon"), 2, TOPIC).unwrap();
         lyon.begin(TopicSettings::default());
-        Self { disk, hub, lyon, seed: 2 }
+        Self { disk, hub, lyon, seed: 2, settings }
     }
 
     fn restart(&mut self) {
         self.seed += 1;
         self.disk.crash(&mut |_| false);
         self.hub = open(&self.disk, self.seed);
-        self.hub.begin(TopicSettings::default());
+        self.hub.begin(self.settings);
     }
 
     fn round(&mut self, round: u64) {
@@ -156,7 +162,41 @@ fn reads_as_the_store_reads_it(name: &str, counts: (u64, u64, u64)) {
 
 #[test]
 fn a_living_directory_reads_as_the_store_reads_it() {
-    let mut world = World::new();
+    lives(World::new());
+}
+
+#[test]
+fn a_directory_with_a_trimmed_topic_reads_as_the_store_reads_it() {
+    let limits = TopicSettings { retention_bytes: 2 << 10, ..TopicSettings::default() };
+    let trimmed = lives(World::with(limits));
+    assert!(trimmed > 100, "{trimmed} files that were trimmed and are kept");
+}
+
+#[test]
+fn runs_of_trimmed_files_that_were_made_again_are_read() {
+    let limits = TopicSettings { retention_bytes: 2 << 10, ..TopicSettings::default() };
+    let mut world = World::with(limits);
+    (0..30).for_each(|round| world.round(round));
+    let live = files(&world.disk);
+    let contents = read(&live).unwrap();
+    let trimmed = contents.manifest.files.values().filter(|file| file.slots.len() == 1);
+    let runs: Vec<String> = trimmed.filter_map(|file| Some(file.run?.name())).collect();
+    assert!(!runs.is_empty(), "{:?}", contents.manifest);
+    for run in &runs {
+        world.disk.flip_bit(run, 8 * 20);
+        world.restart();
+        world.hub.settle();
+        let live = files(&world.disk);
+        let contents = read(&live).unwrap();
+        check_runs(&live, &contents).unwrap();
+        assert_same(&contents, world.hub.store.view());
+    }
+}
+
+/// Compares both readers while it lives; returns how often a file was seen that lists partitions in
+/// its run which it holds no more.
+fn lives(mut world: World) -> usize {
+    let mut trimmed = 0;
     let (mut holes, mut copied_on) = (0, 0);
     for round in 0..120 {
         world.round(round);
@@ -167,6 +207,11 @@ fn a_living_directory_reads_as_the_store_reads_it() {
         let contents = read(&live).unwrap();
         check_runs(&live, &contents).unwrap();
         assert_same(&contents, world.hub.store.view());
+        let kept = contents.manifest.files.values().filter(|file| !file.is_dropped());
+        let lists_more = |rows: [u64; 6], slots: usize| rows[5] > slots as u64;
+        trimmed += kept
+            .filter(|file| file.run.is_some_and(|run| lists_more(run.rows, file.slots.len())))
+            .count();
         let between = contents.files.iter().zip(contents.files.iter().skip(1));
         holes += between.filter(|(file, next)| file.end < next.start).count();
         copied_on += contents.files.iter().filter(|file| file.incarnation > 1).count();
@@ -181,6 +226,7 @@ fn a_living_directory_reads_as_the_store_reads_it() {
     assert!(holes > 0 && copied_on > 0, "{holes} holes, {copied_on} later files");
     assert!(!contents.conflicts.is_empty());
     assert!(!contents.manifest.sides.is_empty(), "conflicts outlived their files");
+    trimmed
 }
 
 #[test]

@@ -11,13 +11,15 @@ use takt_protocol::limits::HORIZON_S_DEFAULT;
 use super::connection::refused;
 use super::outcome::{Failure, Outcome};
 use super::output::{Column, Output, Style, Table, count, json_line, size};
-use crate::config::Period;
+use crate::config::{Period, Size};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicCommand {
     /// Make a topic at the node; needs an operator. One that is there with the same settings is no
     /// error.
     Create(CreateArgs),
+    /// Change how long the node that made a topic keeps it; needs an operator. All else is fixed.
+    Edit(EditArgs),
     /// List the topics.
     Ls,
     /// Show a topic and its partitions, and what the node's keys take.
@@ -43,6 +45,27 @@ pub(super) struct CreateArgs {
     /// What happens to a known key with other content.
     #[arg(long, value_enum, default_value_t = OnConflict::Quarantine)]
     on_conflict: OnConflict,
+    /// Events may go when they are older, such as 30d; 0 is for as long as the node keeps them. A hub
+    /// goes by limits of its own.
+    #[arg(long, value_name = "DURATION", default_value_t = Period::from_ms(0))]
+    retention_age: Period,
+    /// In each partition, events may go that lie behind so much newer, such as 10GiB; 0 is without a
+    /// limit.
+    #[arg(long, value_name = "SIZE", default_value_t = Size::from_bytes(0))]
+    retention_size: Size,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EditArgs {
+    /// The topic.
+    name: String,
+    /// Events may go when they are older, such as 30d; 0 is for as long as the node keeps them.
+    #[arg(long, value_name = "DURATION", required_unless_present = "retention_size")]
+    retention_age: Option<Period>,
+    /// In each partition, events may go that lie behind so much newer, such as 10GiB; 0 is without a
+    /// limit.
+    #[arg(long, value_name = "SIZE")]
+    retention_size: Option<Size>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,6 +93,8 @@ impl From<&CreateArgs> for messages::TopicSettings {
             dedup: args.dedup == Switch::On,
             horizon_s: args.horizon.duration().as_secs(),
             on_conflict: on_conflict.into(),
+            retention_ms: args.retention_age.ms(),
+            retention_bytes: args.retention_size.bytes(),
             ..Self::default()
         }
     }
@@ -82,6 +107,10 @@ struct Topic<'a> {
     dedup: bool,
     horizon_s: u64,
     on_conflict: &'static str,
+    /// 0 is without a limit, as below.
+    retention_ms: u64,
+    /// Of each partition.
+    retention_bytes: u64,
     partitions: Vec<Partition<'a>>,
     /// What the node knows of keys; those of all topics share its ledger.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +177,8 @@ impl<'a> Topic<'a> {
             dedup: settings.dedup,
             horizon_s: settings.horizon_s,
             on_conflict: on_conflict(&settings),
+            retention_ms: settings.retention_ms,
+            retention_bytes: settings.retention_bytes,
             partitions: info.partitions.iter().map(partition).collect(),
             ledger: None,
         }
@@ -167,6 +198,11 @@ pub(super) async fn run(
     match command {
         TopicCommand::Create(args) => {
             let info = admin.create_topic(&args.name, (&args).into()).await.map_err(refused)?;
+            show(&info, None, output)?;
+        }
+        TopicCommand::Edit(EditArgs { name, retention_age, retention_size }) => {
+            let (age, size) = (retention_age.map(Period::ms), retention_size.map(Size::bytes));
+            let info = admin.set_retention(&name, age, size).await.map_err(refused)?;
             show(&info, None, output)?;
         }
         TopicCommand::Ls => list(&admin.topics().await.map_err(refused)?, output)?,
@@ -207,6 +243,19 @@ fn list(topics: &[messages::TopicInfo], output: Output) -> io::Result<()> {
     if output == Output::Table { table.write(&mut out, Style::stdout()) } else { Ok(()) }
 }
 
+/// What either limit has passed goes.
+fn kept(topic: &Topic<'_>) -> String {
+    let age =
+        (topic.retention_ms > 0).then(|| format!("for {}", Period::from_ms(topic.retention_ms)));
+    let size = (topic.retention_bytes > 0)
+        .then(|| format!("{} of each partition", size(topic.retention_bytes)));
+    match (age, size) {
+        (Some(age), Some(size)) => format!("{age}, and {size} at most"),
+        (Some(limit), None) | (None, Some(limit)) => limit,
+        (None, None) => "as long as the node keeps it".to_owned(),
+    }
+}
+
 fn show(info: &messages::TopicInfo, ledger: Option<Ledger>, output: Output) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let topic = Topic { ledger, ..Topic::new(info) };
@@ -224,6 +273,7 @@ fn show(info: &messages::TopicInfo, ledger: Option<Ledger>, output: Output) -> i
     settings.push(["partitions per origin".into(), topic.partitions_per_origin.to_string().into()]);
     settings.push(["dedup".into(), dedup.into()]);
     settings.push(["on conflict".into(), topic.on_conflict.into()]);
+    settings.push(["kept at its origin".into(), kept(&topic).into()]);
     if let Some(Ledger { keys, keys_max, orders, runs, memory_bytes, disk_bytes }) = &topic.ledger {
         let keys = format!("{} of {}, of all topics", count(*keys), count(*keys_max));
         settings.push(["keys that the node knows".into(), keys.into()]);

@@ -88,6 +88,8 @@ pub(super) struct Topic {
     pub dedup: Option<bool>,
     pub horizon: Option<Period>,
     pub on_conflict: Option<String>,
+    pub retention_age: Option<Period>,
+    pub retention_size: Option<Size>,
 }
 
 #[derive(Debug, Default, Deserialize)]

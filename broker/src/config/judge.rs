@@ -274,6 +274,8 @@ fn topic(raw: file::Topic) -> Result<TopicSettings, Flaw> {
     if let Some(text) = raw.on_conflict {
         topic.on_conflict = choice("topics", "on_conflict", &text, &ON_CONFLICT)?;
     }
+    topic.retention_age = raw.retention_age.unwrap_or(topic.retention_age);
+    topic.retention_size = raw.retention_size.unwrap_or(topic.retention_size);
     Ok(topic)
 }
 

@@ -190,6 +190,10 @@ pub struct TopicSettings {
     pub horizon: Period,
     /// What happens to a known key with other content.
     pub on_conflict: OnConflict,
+    /// Events may go when they are older; 0: as long as the node keeps them.
+    pub retention_age: Period,
+    /// In each partition, events may go that lie behind so much newer; 0: without a limit.
+    pub retention_size: Size,
 }
 
 impl TopicSettings {
@@ -201,6 +205,8 @@ impl TopicSettings {
             dedup: true,
             horizon: Period::from_days(400),
             on_conflict: OnConflict::Quarantine,
+            retention_age: Period::from_ms(0),
+            retention_size: Size::from_bytes(0),
         }
     }
 }

@@ -5,7 +5,7 @@ use takt_client::tls::ServerIs;
 
 use super::{
     ContextSettings, JournalSettings, LogLevel, OnConflict, Period, Role, Settings, Size,
-    UpstreamTopics,
+    TopicSettings, UpstreamTopics,
 };
 
 const PLANT: &str = r#"
@@ -81,6 +81,8 @@ fn everything_can_be_given() {
         dedup = false
         horizon = "30d"
         on_conflict = "refuse"
+        retention_age = "30d"
+        retention_size = "10GiB"
         [log]
         level = "debug"
     "#;
@@ -95,6 +97,9 @@ fn everything_can_be_given() {
         (Period::from_days(400), OnConflict::Quarantine)
     );
     assert_eq!((second.partitions, second.on_conflict), (4, OnConflict::Refuse));
+    let limits = |topic: &TopicSettings| (topic.retention_age.ms(), topic.retention_size.bytes());
+    assert_eq!(limits(first), (0, 0));
+    assert_eq!(limits(second), (30 * 24 * 3_600 * 1_000, 10 << 30));
     assert_eq!(settings.log.level.as_str(), "debug");
 }
 
@@ -138,6 +143,7 @@ fn a_bad_value_is_named_with_its_place() {
         ("[[topics]]\nname = \"A\"", ":15:1: ", "'A'"),
         ("[[topics]]\nname = \"a\"\npartitions = 1025", ":16:1: ", "1 to 1024"),
         ("[[topics]]\nname = \"a\"\non_conflict = \"refused\"", ":16:1: ", "mean \"refuse\"?"),
+        ("[[topics]]\nname = \"a\"\nretention_age = \"30\"", ":16:17: ", "is not a duration"),
         ("[[topics]]\nname = \"a\"\n[[topics]]\ndedup = true", ":16:", "needs name"),
         ("[upstream]\naddress = \"hub\"", ":15:1: ", "not a host and a port"),
         ("[upstream]\ntopics = [\"*\"]", ":14:2: ", "needs address"),

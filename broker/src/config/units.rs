@@ -76,6 +76,11 @@ impl Period {
         Self { ms: days as u64 * DAY }
     }
 
+    /// In milliseconds.
+    pub const fn ms(self) -> u64 {
+        self.ms
+    }
+
     /// The duration.
     pub const fn duration(self) -> Duration {
         Duration::from_millis(self.ms)

@@ -138,7 +138,15 @@ fn topics(role: &Role) -> String {
         Role::Hub => "# ",
     };
     let name = TopicName::new("production").expect("a constant that is a name");
-    let TopicSettings { name, partitions, dedup, horizon, on_conflict } = TopicSettings::new(name);
+    let TopicSettings {
+        name,
+        partitions,
+        dedup,
+        horizon,
+        on_conflict,
+        retention_age,
+        retention_size,
+    } = TopicSettings::new(name);
     let on_conflict = match on_conflict {
         OnConflict::Quarantine => "quarantine",
         OnConflict::Refuse => "refuse",
@@ -160,6 +168,10 @@ fn topics(role: &Role) -> String {
 # What happens to a known key with other content: "quarantine" sets it aside for an operator,
 # "refuse" tells the publisher and lists nothing.
 {hash}on_conflict = "{on_conflict}"
+# Events may go when they are older, and, in each partition, when they lie behind so much newer, a
+# whole file at a time. 0 is without a limit. The hub goes by limits of its own.
+{hash}retention_age = "{retention_age}"
+{hash}retention_size = "{retention_size}"
 
 "#
     )

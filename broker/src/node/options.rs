@@ -202,6 +202,8 @@ fn topic(topic: &config::TopicSettings) -> (TopicName, TopicSettings) {
             config::OnConflict::Quarantine => OnConflict::Quarantine,
             config::OnConflict::Refuse => OnConflict::Refuse,
         },
+        retention_ms: topic.retention_age.ms(),
+        retention_bytes: topic.retention_size.bytes(),
         ..TopicSettings::default()
     };
     (topic.name.clone(), settings)

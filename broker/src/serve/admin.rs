@@ -66,11 +66,15 @@ impl Admin<'_> {
     async fn answer(&self, request: AdminAsk) -> Result<AdminAnswer, Refusal> {
         use AdminAnswer as Response;
         use AdminAsk as Request;
-        let changes = matches!(request, Request::CreateTopic(_) | Request::SetCursor(_));
+        let changes = matches!(
+            request,
+            Request::CreateTopic(_) | Request::SetRetention(_) | Request::SetCursor(_)
+        );
         let action = if changes { Action::Administer } else { Action::Consume };
         self.node.allow(self.peer, action)?;
         Ok(match request {
             Request::CreateTopic(create) => Response::TopicCreated(self.create(&create).await?),
+            Request::SetRetention(set) => Response::RetentionSet(self.set_retention(&set).await?),
             Request::ListTopics(_) => Response::Topics(self.topics()),
             Request::TopicInfo(topic) => Response::Topic(self.topic(&topic_name(&topic.name)?)?),
             Request::Order(order) => Response::Order(self.order(order).await?),
@@ -102,6 +106,19 @@ impl Admin<'_> {
         let operation = Operation::CreateTopic { name: name.clone(), settings };
         match self.node.ask(operation).await {
             Ok(Answer::TopicCreated { .. }) => self.topic(&name),
+            other => Err(not_done(other)),
+        }
+    }
+
+    async fn set_retention(&self, set: &proto::SetRetention) -> Result<proto::TopicInfo, Refusal> {
+        let name = topic_name(&set.name)?;
+        let operation = Operation::SetRetention {
+            name: name.clone(),
+            retention_ms: set.retention_ms,
+            retention_bytes: set.retention_bytes,
+        };
+        match self.node.ask(operation).await {
+            Ok(Answer::RetentionSet) => self.topic(&name),
             other => Err(not_done(other)),
         }
     }

@@ -115,9 +115,25 @@ fn topics_orders_and_status_are_shown() {
     site.ends(0, &create);
     let other = site.ends(1, &["topic", "create", "quality"]);
     assert!(text(&other.stderr).contains("other settings"), "{}", text(&other.stderr));
+    let limited = ["topic", "create", "limited", "--retention-age", "30d"];
+    let made = site.json(0, &[&limited[..], &["--retention-size", "10GiB"]].concat()).remove(0);
+    assert_eq!(
+        (&made["retention_ms"], &made["retention_bytes"]),
+        (&json!(2_592_000_000_u64), &json!(10_737_418_240_u64))
+    );
+    let shown = text(&site.ends(0, &["topic", "info", "limited"]).stdout);
+    assert!(shown.contains("for 30d, and 10.0 GiB of each partition at most"), "{shown}");
+    let edit = ["topic", "edit", "limited", "--retention-age", "90d"];
+    let edited = site.json(0, &edit).remove(0);
+    assert_eq!(
+        (&edited["retention_ms"], &edited["retention_bytes"]),
+        (&json!(7_776_000_000_u64), &json!(10_737_418_240_u64))
+    );
+    site.ends(0, &edit);
+    site.ends(1, &["topic", "edit", "unknown", "--retention-age", "90d"]);
     let short = site.ends(1, &["topic", "create", "short", "--horizon", "59s"]);
     assert!(text(&short.stderr).contains("at least 60"), "{}", text(&short.stderr));
-    assert_eq!(site.json(0, &["topic", "ls"]).len(), 2, "and `production`, of the configuration");
+    assert_eq!(site.json(0, &["topic", "ls"]).len(), 3, "and `production`, of the configuration");
 
     let input: String =
         (0..700).map(|i| event(&format!("e{i}"), &format!("{}", i % 2), i)).collect();

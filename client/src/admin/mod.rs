@@ -1,7 +1,7 @@
 //! Questions and orders to a node: topics, cursors, conflicts, the history of an order, status.
 //!
-//! Each call is one stream and one request. What only asks, and [`Admin::create_topic`] and
-//! [`Admin::set_cursor`], may be asked again after an error: asking twice does no harm.
+//! Each call is one stream and one request. What only asks, and [`Admin::create_topic`],
+//! [`Admin::set_retention`] and [`Admin::set_cursor`], may be asked again after an error: asking twice does no harm.
 
 #[cfg(test)]
 mod tests;
@@ -118,6 +118,20 @@ impl Admin {
     ) -> Result<messages::TopicInfo, AdminError> {
         let ask = proto::CreateTopic { name: name.to_owned(), settings: Some(settings) };
         ask!(self, AdminAsk::CreateTopic(ask), TopicCreated)
+    }
+
+    /// Gives a topic that the node has made another retention; what is `None` stays as it is.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn set_retention(
+        &self,
+        name: &str,
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+    ) -> Result<messages::TopicInfo, AdminError> {
+        let ask = proto::SetRetention { name: name.to_owned(), retention_ms, retention_bytes };
+        ask!(self, AdminAsk::SetRetention(ask), RetentionSet)
     }
 
     /// Every topic.

@@ -148,6 +148,8 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     use proto::set_cursor::To;
     let name = || "production".to_owned();
     let create = proto::CreateTopic { name: name(), settings: Some(settings()) };
+    let retention =
+        proto::SetRetention { name: name(), retention_ms: Some(301), retention_bytes: Some(302) };
     let get_order = proto::GetOrder {
         topic: name(),
         key: "PO-4711".into(),
@@ -172,6 +174,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("list conflicts", ask(310, AdminAsk::ListConflicts(conflicts))),
         ("show a conflict", ask(311, AdminAsk::ShowConflict(address()))),
         ("show the status", ask(312, AdminAsk::Status(proto::GetStatus {}))),
+        ("set a topic's retention", ask(313, AdminAsk::SetRetention(retention))),
     ]
 }
 
@@ -202,6 +205,7 @@ fn answers() -> Vec<(&'static str, Vec<u8>)> {
         ("conflicts", answer(308, AdminAnswer::Conflicts(conflicts))),
         ("conflict", answer(309, AdminAnswer::Conflict(Box::new(detail)))),
         ("status", answer(310, AdminAnswer::Status(status()))),
+        ("retention set", answer(311, AdminAnswer::RetentionSet(topic_info()))),
     ]
 }
 
@@ -247,6 +251,7 @@ pub const GOLDEN: &[(&str, &str)] = &[
         "2300000001e2031f08b7028a01190a0a70726f64756374696f6e12046c796f6e180120ac022804",
     ),
     ("show the status", "0a00000001e2030608b802920100"),
+    ("set a topic's retention", "1c00000001e2031808b9029a01120a0a70726f64756374696f6e10ad0218ae02"),
     ("refused", "1400000001ea031008ad02120b080e12016418ac0220ad02"),
     (
         "topic created",
@@ -300,5 +305,9 @@ pub const GOLDEN: &[(&str, &str)] = &[
          0707070707072205302e312e3028ac0230ad0238ae0240af0248b00250b10258b20260b302680172160a \
          0368756212046f70656e1a016420b40228b50230057a100a0b6261645f6261746368657310b6027a0c0a \
          07636f6d6d69747310b702",
+    ),
+    (
+        "retention set",
+        "4400000001ea034008b7029a013a0a0a70726f64756374696f6e1213080210011880b0bd10200328ad02          30ae0238041a140a046c796f6e100118ac0220ad0228ae0230af0220b002",
     ),
 ];

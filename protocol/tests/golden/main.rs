@@ -363,9 +363,11 @@ variants!(bodies of takt_protocol::wire::ControlBody:
     CursorCommitted Trimmed MirrorOpen MirrorOpened MirrorStart MirrorAck Diverged AdminRequest
     AdminResponse);
 variants!(asks of takt_protocol::session::admin::AdminAsk:
-    CreateTopic ListTopics TopicInfo Order ListCursors SetCursor ListConflicts ShowConflict Status);
+    CreateTopic ListTopics TopicInfo Order ListCursors SetCursor ListConflicts ShowConflict Status
+    SetRetention);
 variants!(answers of takt_protocol::session::admin::AdminAnswer:
-    Error TopicCreated Topics Topic Order Cursors CursorSet Conflicts Conflict Status);
+    Error TopicCreated Topics Topic Order Cursors CursorSet Conflicts Conflict Status
+    RetentionSet);
 variants!(starts of takt_protocol::wire::proto::subscribe::Start:
     Earliest Latest TimeUs Offsets AtCursor);
 variants!(moves of takt_protocol::wire::proto::set_cursor::To: Earliest Latest TimeUs Offsets);

@@ -37,6 +37,15 @@ struct Inner {
     sealed: BTreeMap<Position, Arc<RunReader>>,
     /// The sealed files that hold a partition, oldest first.
     by_slot: BTreeMap<Slot, Vec<Arc<RunReader>>>,
+    /// Where partitions begin whose oldest batches are trimmed, though files list them.
+    starts: BTreeMap<Slot, Start>,
+}
+
+/// Where a partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Start {
+    batch: BatchNumber,
+    offset: Offset,
 }
 
 /// Where to look on: what memory answers, or the run to probe.
@@ -53,6 +62,7 @@ impl Catalog {
             frozen: Vec::new(),
             sealed: BTreeMap::new(),
             by_slot: BTreeMap::new(),
+            starts: BTreeMap::new(),
         };
         Self { inner: RwLock::new(inner) }
     }
@@ -107,6 +117,17 @@ impl Catalog {
         inner.frozen.len() < frozen || inner.forget(start)
     }
 
+    /// The partition begins here now, or behind it: what lies before is found no more, also where a run that is
+    /// kept for other partitions lists it.
+    pub fn trim(&self, slot: Slot, batch: BatchNumber, offset: Offset) {
+        let start = Start { batch, offset };
+        if start > Start::default() {
+            let mut inner = self.write();
+            let known = inner.starts.entry(slot).or_default();
+            *known = start.max(*known);
+        }
+    }
+
     /// The run of the sealed file at `start`.
     pub fn run(&self, start: Position) -> Option<Arc<RunReader>> {
         self.read().sealed.get(&start).cloned()
@@ -117,17 +138,20 @@ impl Catalog {
     /// # Errors
     /// [`RunError`] if the run that says it cannot be read.
     pub fn find(&self, slot: Slot, offset: Offset) -> Result<Option<Extent>, RunError> {
-        let found = self.read().latest(
+        let inner = self.read();
+        let start = inner.start(slot);
+        let found = inner.latest(
             slot,
             |summary| summary.first_offset <= offset,
             |file| file.at_or_before(slot, offset),
         );
+        drop(inner);
         let extent = match found {
             Some(Found::Here(extent)) => extent,
             Some(Found::InRun(run)) => run.extent_at_or_before(slot, offset)?,
             None => None,
         };
-        Ok(extent.filter(|extent| extent.contains(offset)))
+        Ok(extent.filter(|extent| extent.contains(offset) && start.is_kept(extent)))
     }
 
     /// A batch by its number; `None` if it was dropped or is not there yet.
@@ -135,17 +159,20 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::find`].
     pub fn find_batch(&self, slot: Slot, batch: BatchNumber) -> Result<Option<Extent>, RunError> {
-        let found = self.read().latest(
+        let inner = self.read();
+        let start = inner.start(slot);
+        let found = inner.latest(
             slot,
             |summary| summary.first_batch <= batch,
             |file| file.batches_from(slot, batch, 1).first().copied(),
         );
+        drop(inner);
         let extent = match found {
             Some(Found::Here(extent)) => extent,
             Some(Found::InRun(run)) => run.extent_by_batch(slot, batch)?,
             None => None,
         };
-        Ok(extent.filter(|extent| extent.batch_number == batch))
+        Ok(extent.filter(|extent| extent.batch_number == batch && start.is_kept(extent)))
     }
 
     /// The first batch that was appended at `time` or later; `None` if none was.
@@ -153,15 +180,25 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::find`].
     pub fn find_time(&self, slot: Slot, time: Timestamp) -> Result<Option<Extent>, RunError> {
-        let found = self.read().earliest(
+        let inner = self.read();
+        let start = inner.start(slot);
+        let found = inner.earliest(
             slot,
             |summary| time <= summary.last_time,
             |file| file.by_time(slot, time),
         );
-        match found {
-            Some(Found::Here(extent)) => Ok(extent),
-            Some(Found::InRun(run)) => run.extent_by_time(slot, time),
-            None => Ok(None),
+        drop(inner);
+        let extent = match found {
+            Some(Found::Here(extent)) => extent,
+            Some(Found::InRun(run)) => run.extent_by_time(slot, time)?,
+            None => None,
+        };
+        match extent {
+            // All that is kept was appended later.
+            Some(extent) if !start.is_kept(&extent) => {
+                Ok(self.page(slot, start.batch, 1)?.first().copied())
+            }
+            extent => Ok(extent),
         }
     }
 
@@ -179,7 +216,10 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::find`].
     pub fn page(&self, slot: Slot, from: BatchNumber, max: usize) -> Result<Vec<Extent>, RunError> {
-        let (runs, here) = self.read().page(slot, from, max);
+        let inner = self.read();
+        let from = from.max(inner.start(slot).batch);
+        let (runs, here) = inner.page(slot, from, max);
+        drop(inner);
         let mut page = Vec::new();
         for run in runs {
             page.extend(run.extents_from(slot, from, max - page.len())?);
@@ -192,12 +232,12 @@ impl Catalog {
     /// What the oldest file that is kept holds of the partition: where it starts now, and the
     /// chain before that. `None` if nothing is kept.
     pub fn first(&self, slot: Slot) -> Option<SlotSummary> {
-        self.read().files(slot).next().map(|file| file.0)
+        self.read().files(slot).next()
     }
 
     /// What the newest file that has the partition holds of it.
     pub fn last(&self, slot: Slot) -> Option<SlotSummary> {
-        self.read().files(slot).last().map(|file| file.0)
+        self.read().files(slot).last()
     }
 
     /// The partition's chain before `batch`, where that is a file's first batch of it. Otherwise
@@ -210,7 +250,8 @@ impl Catalog {
             Found::Here(summary) => summary?,
             Found::InRun(run) => *run.slot(slot)?,
         };
-        (summary.first_batch == batch).then_some(summary.chain_before)
+        let is_there = summary.first_batch == batch && inner.start(slot).batch <= batch;
+        is_there.then_some(summary.chain_before)
     }
 
     /// The offsets of an order key's events in a partition behind `after` (from the first without
@@ -225,7 +266,11 @@ impl Catalog {
         after: Option<Offset>,
         max: usize,
     ) -> Result<Vec<Offset>, RunError> {
-        let (runs, here) = self.read().order(hash, slot, after);
+        let inner = self.read();
+        let trimmed = inner.start(slot).offset.get().checked_sub(1).map(Offset::new);
+        let after = after.max(trimmed);
+        let (runs, here) = inner.order(hash, slot, after);
+        drop(inner);
         let mut offsets = Vec::new();
         for run in runs {
             if offsets.len() >= max {
@@ -247,7 +292,17 @@ impl Catalog {
     }
 }
 
+impl Start {
+    fn is_kept(self, extent: &Extent) -> bool {
+        self.batch <= extent.batch_number
+    }
+}
+
 impl Inner {
+    fn start(&self, slot: Slot) -> Start {
+        self.starts.get(&slot).copied().unwrap_or_default()
+    }
+
     fn forget(&mut self, start: Position) -> bool {
         let Some(run) = self.sealed.remove(&start) else { return false };
         for summary in run.slots() {
@@ -270,12 +325,12 @@ impl Inner {
         self.by_slot.get(&slot).map_or(&[], Vec::as_slice)
     }
 
-    /// What each file holds of the partition, oldest first; with its run if it is sealed.
-    fn files(&self, slot: Slot) -> impl Iterator<Item = (SlotSummary, Option<&Arc<RunReader>>)> {
-        let runs = self.runs(slot);
-        let sealed = runs.iter().map(move |run| (summary_in(run, slot), Some(run)));
-        let memory = self.in_memory().filter_map(move |file| Some((file.summary(slot)?, None)));
-        sealed.chain(memory)
+    /// What each file that is not trimmed holds of the partition, oldest first.
+    fn files(&self, slot: Slot) -> impl Iterator<Item = SlotSummary> {
+        let start = self.start(slot);
+        let sealed = self.runs(slot).iter().map(move |run| summary_in(run, slot));
+        let all = sealed.chain(self.in_memory().filter_map(move |file| file.summary(slot)));
+        all.filter(move |summary| start.batch < summary.end_batch)
     }
 
     /// The newest file that holds the partition and passes `reached`, which holds for all files

@@ -22,6 +22,11 @@ enum Step {
     Roll,
     Seal,
     Drop,
+    /// A slot loses what the oldest files hold of it.
+    Trim {
+        slot: u32,
+        files: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Roll),
         2 => Just(Step::Seal),
         1 => Just(Step::Drop),
+        1 => (0..SLOTS, 1..3_usize).prop_map(|(slot, files)| Step::Trim { slot, files }),
     ]
 }
 
@@ -69,6 +75,18 @@ impl Model {
                     *sealed = true;
                     catalog.sealed(seal(disk, file));
                 }
+            }
+            Step::Trim { slot, files } => {
+                let slot = Slot::new(slot);
+                let oldest = self.files.iter().take(files);
+                let mut held = oldest.filter_map(|(file, _)| file.summary(slot));
+                let Some(last) = held.next_back() else {
+                    return;
+                };
+                let (batch, offset) = (last.end_batch, last.end_offset);
+                catalog.trim(slot, batch, offset);
+                self.extents.retain(|extent| extent.slot != slot || extent.batch_number >= batch);
+                self.orders.retain(|row| row.slot != slot || row.offset >= offset);
             }
             Step::Drop => {
                 if self.files.first().is_some_and(|(_, sealed)| *sealed) {

@@ -29,6 +29,8 @@ pub(super) const CONFLICTS_KEPT: u8 = 13;
 pub(super) const MIRROR_STARTED: u8 = 14;
 pub(super) const KEYS_MERGED: u8 = 15;
 pub(super) const KEYS_DROPPED: u8 = 16;
+pub(super) const SLOTS_TRIMMED: u8 = 17;
+pub(super) const RETENTION_SET: u8 = 18;
 
 /// Why bytes are no entry, although the commit around them verifies: they are of a newer version,
 /// or this program has a bug.
@@ -107,6 +109,18 @@ impl Entry {
             Self::ConflictsKept { side } => side.encode(out),
             Self::KeysMerged { run } => run.encode(out),
             Self::KeysDropped { upto } => varint::put(out, upto.get()),
+            Self::SlotsTrimmed { start, slots } => {
+                varint::put(out, start.get());
+                varint::put(out, slots.len() as u64);
+                for slot in slots {
+                    varint::put(out, u64::from(slot.get()));
+                }
+            }
+            Self::RetentionSet { topic, retention_ms, retention_bytes } => {
+                put_name(out, topic.as_str());
+                varint::put(out, *retention_ms);
+                varint::put(out, *retention_bytes);
+            }
             Self::MirrorStarted { slot, batch, offset, chain } => {
                 varint::put(out, u64::from(slot.get()));
                 varint::put(out, batch.get());
@@ -132,13 +146,18 @@ impl Entry {
             | Self::ConflictsKept { .. }
             | Self::KeysMerged { .. }
             | Self::KeysDropped { .. }
+            | Self::SlotsTrimmed { .. }
+            | Self::RetentionSet { .. }
             | Self::MirrorStarted { .. } => None,
         }
     }
 
     /// Whether entries of the kind change the manifest.
     pub(crate) fn is_of_manifest(kind: u8) -> bool {
-        matches!(kind, RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT | KEYS_MERGED | KEYS_DROPPED)
+        matches!(
+            kind,
+            RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT | KEYS_MERGED | KEYS_DROPPED | SLOTS_TRIMMED
+        )
     }
 
     /// Reads an entry whose commit verifies.
@@ -198,6 +217,19 @@ impl Entry {
             CONFLICTS_KEPT => Self::ConflictsKept { side: SideFile::decode(cursor)? },
             KEYS_MERGED => Self::KeysMerged { run: RunInfo::decode(cursor)? },
             KEYS_DROPPED => Self::KeysDropped { upto: Position::new(cursor.varint()?) },
+            SLOTS_TRIMMED => {
+                let start = Position::new(cursor.varint()?);
+                let mut slots = Vec::new();
+                for _ in 0..cursor.varint_usize()? {
+                    slots.push(get_slot(cursor)?);
+                }
+                Self::SlotsTrimmed { start, slots }
+            }
+            RETENTION_SET => Self::RetentionSet {
+                topic: TopicName::new(get_name(cursor)?)?,
+                retention_ms: cursor.varint()?,
+                retention_bytes: cursor.varint()?,
+            },
             MIRROR_STARTED => Self::MirrorStarted {
                 slot: get_slot(cursor)?,
                 batch: BatchNumber::new(cursor.varint()?),

@@ -45,7 +45,8 @@ pub struct SealedFile {
     pub end: Position,
     /// The newest append time of the batches in it, own and mirrored: retention by age goes by it.
     pub append_time: Timestamp,
-    /// The partitions that it holds batches of; empty once it is dropped.
+    /// The partitions that it holds batches of, without those that are trimmed; empty once it is
+    /// dropped.
     pub slots: Vec<SlotEnd>,
     /// Its run; `None` where it holds neither batches nor anything else for a run.
     pub run: Option<RunInfo>,

@@ -20,6 +20,9 @@
 //! 13 ConflictsKept     see `manifest`
 //! 14 MirrorStarted     slot, batch, offset, chain (16 bytes)
 //! 15 KeysMerged        the run's info, see `manifest`
+//! 16 KeysDropped       the end of what is forgotten
+//! 17 SlotsTrimmed      start of the journal file, count, then each: slot
+//! 18 RetentionSet      topic, age in ms, bytes
 //! ```
 //! Names are text behind their length; numbers are varints unless a width is given, and
 //! little-endian where one is.
@@ -154,6 +157,24 @@ pub enum Entry {
         /// Exclusive.
         upto: Position,
     },
+    /// The retention of their topics has passed all batches of these partitions in a sealed journal
+    /// file that holds others too; it is kept for those. Where none is left, it is dropped instead.
+    /// Open conflicts are as for [`Entry::FileDropped`].
+    SlotsTrimmed {
+        /// Where the file starts.
+        start: Position,
+        /// The partitions, ascending; at least one, and not all that the file holds.
+        slots: Vec<Slot>,
+    },
+    /// A topic of this node has another retention from now on.
+    RetentionSet {
+        /// Which.
+        topic: TopicName,
+        /// As in [`TopicSettings`].
+        retention_ms: u64,
+        /// As in [`TopicSettings`].
+        retention_bytes: u64,
+    },
     /// An empty mirror begins where its origin does, which has dropped what was before.
     MirrorStarted {
         /// Its partition.
@@ -186,6 +207,8 @@ impl Entry {
             Self::MirrorStarted { .. } => codec::MIRROR_STARTED,
             Self::KeysMerged { .. } => codec::KEYS_MERGED,
             Self::KeysDropped { .. } => codec::KEYS_DROPPED,
+            Self::SlotsTrimmed { .. } => codec::SLOTS_TRIMMED,
+            Self::RetentionSet { .. } => codec::RETENTION_SET,
         }
     }
 }

@@ -13,8 +13,9 @@ pub enum OnConflict {
     Refuse,
 }
 
-/// The settings of a topic. Retention by topic is kept for later: a node drops whole files by its
-/// own limits.
+/// The settings of a topic. Its retention is applied by its origin alone, to whole journal files that
+/// are closed; the origin's own limits may drop what it would keep. A mirror goes by the limits of
+/// the node that keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicSettings {
     /// Partitions, 1 to [`PARTITIONS_MAX`]; fixed when the topic is made.
@@ -26,9 +27,9 @@ pub struct TopicSettings {
     pub horizon_s: u64,
     /// What becomes of conflicts.
     pub on_conflict: OnConflict,
-    /// How long events are kept at least, in milliseconds; 0 is without a limit.
+    /// Events may go when they are older, in milliseconds; 0 is without a limit.
     pub retention_ms: u64,
-    /// How many bytes of events are kept; 0 is without a limit.
+    /// In each partition, events may go that lie behind so many newer bytes; 0 is without a limit.
     pub retention_bytes: u64,
     /// The priority class on a link.
     pub lane: u8,
@@ -52,6 +53,11 @@ impl TopicSettings {
     /// Whether every setting is within its bounds.
     pub fn is_valid(&self) -> bool {
         (1..=PARTITIONS_MAX).contains(&self.partitions)
+    }
+
+    /// Whether what the topic holds is ever trimmed by its own limits.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.retention_ms > 0 || self.retention_bytes > 0
     }
 
     /// The horizon in microseconds.

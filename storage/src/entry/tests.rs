@@ -129,7 +129,7 @@ fn entries() -> Vec<(Entry, &'static str)> {
         (
             Entry::CursorSet {
                 name: name.clone(),
-                topic,
+                topic: topic.clone(),
                 hold: true,
                 positions: vec![(Slot::new(3), Offset::new(129))],
             },
@@ -161,6 +161,14 @@ fn entries() -> Vec<(Entry, &'static str)> {
              0000000000",
         ),
         (Entry::KeysDropped { upto: Position::new(12_288) }, "8060"),
+        (
+            Entry::SlotsTrimmed {
+                start: Position::new(4096),
+                slots: vec![Slot::new(3), Slot::new(300)],
+            },
+            "80200203ac02",
+        ),
+        (Entry::RetentionSet { topic, retention_ms: 301, retention_bytes: 302 }, "0174ad02ae02"),
         (Entry::Batch { slot: Slot::new(0x0102), batch: stored() }, "02010000"),
         (Entry::MirrorBatch { slot: Slot::new(0x0304), batch: stored() }, "04030000"),
     ]
@@ -184,6 +192,8 @@ fn kind_of(entry: &Entry) -> u8 {
         Entry::MirrorStarted { .. } => 14,
         Entry::KeysMerged { .. } => 15,
         Entry::KeysDropped { .. } => 16,
+        Entry::SlotsTrimmed { .. } => 17,
+        Entry::RetentionSet { .. } => 18,
     }
 }
 

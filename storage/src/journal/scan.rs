@@ -329,6 +329,22 @@ impl Scan {
         Ok(ReplayEnd { end: self.end(), chain, commits })
     }
 
+    /// Gives out all commits of the file that starts at `start`, in order, marks too. Says whether it
+    /// is there.
+    ///
+    /// # Errors
+    /// [`ReplayError::Rot`] at the first damage.
+    pub fn replay_one(
+        &self,
+        start: Position,
+        each: &mut dyn FnMut(&CommitRef<'_>),
+    ) -> Result<bool, ReplayError> {
+        let Some(file) = self.files.iter().find(|file| file.preamble.start == start) else {
+            return Ok(false);
+        };
+        self.replay_file(file, each).map(|_| true)
+    }
+
     fn replay_file(
         &self,
         file: &ScannedFile,

@@ -1,5 +1,7 @@
 //! The one function that changes the state.
 
+use std::collections::BTreeSet;
+
 use takt_protocol::batch::{Place, StoredBatch, StoredError, Verdict};
 use takt_protocol::limits::IN_FLIGHT_BATCHES_MAX;
 use takt_protocol::words::{
@@ -11,7 +13,7 @@ use super::{
     CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, OpenConflict, Partition, Producer, State,
     Topic,
 };
-use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, SideFile, TopicSettings};
+use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, SideFile, SlotEnd, TopicSettings};
 use crate::journal::Position;
 use crate::keys::KeyHashes;
 use crate::ledger::{HeadEntry, Known, LedgerEntry, MaskedPlace};
@@ -138,6 +140,10 @@ impl State {
             }
             Entry::RunAdded { file } => self.seal_file(file, effects)?,
             Entry::FileDropped { start } => self.drop_file(*start, effects)?,
+            Entry::SlotsTrimmed { start, slots } => self.trim(*start, slots, effects)?,
+            Entry::RetentionSet { topic, retention_ms, retention_bytes } => {
+                self.set_retention(topic, *retention_ms, *retention_bytes, effects)?;
+            }
             Entry::ConflictsKept { side } => self.keep_conflicts(side, effects)?,
             Entry::KeysMerged { run } => self.merge_keys(run, effects)?,
             Entry::KeysDropped { upto } => self.drop_keys(*upto, effects)?,
@@ -188,6 +194,25 @@ impl State {
         Ok(())
     }
 
+    fn set_retention(
+        &mut self,
+        name: &TopicName,
+        retention_ms: u64,
+        retention_bytes: u64,
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let control = &mut self.control;
+        let key = (name.clone(), control.node.clone());
+        let topic = control.topics.get_mut(&key);
+        let topic = topic.ok_or_else(|| ApplyError::Name(format!("topic {name}")))?;
+        topic.settings = TopicSettings { retention_ms, retention_bytes, ..topic.settings };
+        for slot in topic.slots() {
+            control.partitions[slot.get() as usize].settings = topic.settings;
+        }
+        effects.topics.push(key);
+        Ok(())
+    }
+
     /// Feeds the tables with a batch and notes where it lies.
     fn teach(
         &mut self,
@@ -199,6 +224,8 @@ impl State {
     ) -> Result<(), ApplyError> {
         let header = batch.header();
         let partition = &self.control.partitions[slot.get() as usize];
+        // A run that is made again leaves out what was trimmed since, but for its keys.
+        let trimmed = at < self.control_from && header.batch_number < partition.start.batch;
         let own = partition.mirror_of.is_none();
         let dedup = own && partition.settings.dedup;
         let number = partition.id.number;
@@ -222,7 +249,9 @@ impl State {
                         self.tables.learn(LedgerEntry::new(*hash, record.digest64, known));
                     }
                     let Some(hash) = keys.order_of(record) else { continue };
-                    effects.orders.push(OrderRow { hash, slot, offset: place.offset });
+                    if !trimmed {
+                        effects.orders.push(OrderRow { hash, slot, offset: place.offset });
+                    }
                     if let Some(last) = order_sequence.filter(|_| own) {
                         let last_append_time = header.append_time;
                         self.tables.advance(HeadEntry { hash, last, last_append_time });
@@ -245,6 +274,9 @@ impl State {
                 | Verdict::Conflict { listed: false, .. }
                 | Verdict::PreconditionFailed { .. } => {}
             }
+        }
+        if trimmed {
+            return Ok(());
         }
         let extent = Extent {
             slot,
@@ -380,21 +412,57 @@ impl State {
         if !manifest.sides.contains_key(&start) && self.conflicts_in(file).next().is_some() {
             return Err(ApplyError::File(start));
         }
-        let files = &mut self.control.manifest.files;
-        let older_kept = files.range(..start).any(|(_, file)| !file.slots.is_empty());
-        let file = files.get_mut(&start).ok_or(ApplyError::File(start))?;
-        // A file without batches may go before older ones; batches go oldest first.
-        if older_kept && !file.slots.is_empty() || file.is_dropped() {
+        let slots: BTreeSet<Slot> = file.slots.iter().map(|end| end.slot).collect();
+        // A file may go before older ones, but the batches of a partition go oldest first.
+        let older_kept = manifest.is_held_before(start, |slot| slots.contains(&slot));
+        if older_kept || file.is_dropped() {
             return Err(ApplyError::File(start));
         }
-        for end in std::mem::take(&mut file.slots) {
+        let file = self.control.manifest.files.get_mut(&start);
+        let ends = file.map(|file| std::mem::take(&mut file.slots)).unwrap_or_default();
+        self.begin_behind(start, &ends, effects)?;
+        effects.unnamed.extend(self.control.manifest.release(start));
+        effects.dropped.push(start);
+        Ok(())
+    }
+
+    fn trim(
+        &mut self,
+        start: Position,
+        slots: &[Slot],
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        let manifest = &self.control.manifest;
+        let file = manifest.files.get(&start).ok_or(ApplyError::File(start))?;
+        let is_lost = |address: MaskedAddress| slots.binary_search(&address.slot).is_ok();
+        let loses_open = self.conflicts_in(file).any(is_lost);
+        if loses_open && !manifest.sides.contains_key(&start) {
+            return Err(ApplyError::File(start));
+        }
+        let ends = self.control.manifest.trim(start, slots).ok_or(ApplyError::File(start))?;
+        #[cfg(takt_planted)]
+        let ends = if takt_protocol::planted::is("trim_moves_start_too_far") {
+            let batch = |end: &SlotEnd| end.next_batch.advance(1);
+            ends.iter().map(|end| SlotEnd { next_batch: batch(end), ..*end }).collect()
+        } else {
+            ends
+        };
+        self.begin_behind(start, &ends, effects)
+    }
+
+    /// Partitions begin where the file at `start`, which no longer holds them, said that they ended.
+    fn begin_behind(
+        &mut self,
+        start: Position,
+        ends: &[SlotEnd],
+        effects: &mut Effects,
+    ) -> Result<(), ApplyError> {
+        for end in ends {
             let partition = self.control.partitions.get_mut(end.slot.get() as usize);
             let partition = partition.ok_or(ApplyError::File(start))?;
             partition.start = end.edge();
             effects.slots.insert(end.slot);
         }
-        effects.unnamed.extend(self.control.manifest.release(start));
-        effects.dropped.push(start);
         Ok(())
     }
 

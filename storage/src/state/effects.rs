@@ -19,7 +19,7 @@ pub struct Effects {
     pub conflicts: Vec<MaskedAddress>,
     /// Partitions that were made, moved or trimmed.
     pub slots: BTreeSet<Slot>,
-    /// Topics that were made.
+    /// Topics that were made or have other settings.
     pub topics: Vec<(TopicName, NodeName)>,
     /// Cursors that were set or removed.
     pub cursors: BTreeSet<CursorName>,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use takt_protocol::words::Timestamp;
 
-use crate::entry::{SealedFile, SideFile};
+use crate::entry::{SealedFile, SideFile, SlotEnd};
 use crate::journal::Position;
-use crate::runs::RunInfo;
+use crate::runs::{RunInfo, Slot};
 
 /// A run that was merged from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,28 @@ impl Manifest {
         };
         known.run = file.run;
         true
+    }
+
+    /// The batches of these partitions in a file have expired, and the file stays for others. Returns
+    /// where they stood at its end; `None`, and nothing is changed, where that does not fit.
+    pub(crate) fn trim(&mut self, start: Position, slots: &[Slot]) -> Option<Vec<SlotEnd>> {
+        let holds = |file: &SealedFile, slot: &Slot| file.slots.iter().any(|end| end.slot == *slot);
+        let ascends = slots.is_sorted_by(|a, b| a < b);
+        let file = self.files.get(&start)?;
+        let fits = !slots.is_empty()
+            && ascends
+            && slots.len() < file.slots.len()
+            && slots.iter().all(|slot| holds(file, slot))
+            && !self.is_held_before(start, |slot| slots.binary_search(&slot).is_ok());
+        let file = self.files.get_mut(&start).filter(|_| fits)?;
+        Some(file.slots.extract_if(.., |end| slots.binary_search(&end.slot).is_ok()).collect())
+    }
+
+    /// Whether a file before `start` holds batches of one of these partitions: what a partition loses,
+    /// it loses oldest first.
+    pub(crate) fn is_held_before(&self, start: Position, of: impl Fn(Slot) -> bool) -> bool {
+        let older = self.files.range(..start).flat_map(|(_, file)| &file.slots);
+        older.into_iter().any(|end| of(end.slot))
     }
 
     /// A file without slots goes with its run, unless that is the only one with its keys. Returns

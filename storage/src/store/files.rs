@@ -324,11 +324,17 @@ impl<T> Store<T> {
     fn name_run(&mut self, file: &Unwritten, run: WrittenRun) {
         let known = self.state.control.manifest.files.get(&run.info.start);
         // One that was made again may be of a newer format than it was.
-        if file.named && known.is_some_and(|known| known.run == Some(run.info)) {
+        let known = known.filter(|_| file.named);
+        if known.is_some_and(|known| known.run == Some(run.info)) {
             self.show_run(run);
             self.listings.go_stale();
         } else {
-            self.waiting.push_back(Entry::RunAdded { file: file.sealed(Some(run.info)) });
+            let run_info = Some(run.info);
+            let file = match known {
+                Some(known) => SealedFile { run: run_info, ..known.clone() },
+                None => file.sealed(run_info),
+            };
+            self.waiting.push_back(Entry::RunAdded { file });
             self.files.written.insert(run.info.start, run);
         }
     }

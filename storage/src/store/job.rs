@@ -200,7 +200,7 @@ impl RunWork {
         self.live.extents().map(|extent| extent.append_time).max().unwrap_or_default()
     }
 
-    fn write(&self) -> Result<Box<WrittenRun>, RunJobError> {
+    pub(super) fn write(&self) -> Result<Box<WrittenRun>, RunJobError> {
         let mut ledger = Vec::with_capacity(self.frozen.ledger.len());
         ledger.extend(self.frozen.ledger.nearly_sorted().copied());
         let input = RunInput {

@@ -53,9 +53,11 @@ pub(super) fn manifest_at_end(
             Entry::ConflictsKept { side } => {
                 manifest.sides.insert(side.start, side);
             }
+            Entry::SlotsTrimmed { start, slots } => drop(manifest.trim(start, &slots)),
             Entry::KeysMerged { run } => drop(manifest.merge(&run)),
             Entry::KeysDropped { upto } => drop(manifest.forget(upto)),
             Entry::TopicCreated { .. }
+            | Entry::RetentionSet { .. }
             | Entry::MirrorBegun { .. }
             | Entry::MirrorStarted { .. }
             | Entry::Batch { .. }
@@ -160,7 +162,7 @@ pub(super) fn open_runs(
 }
 
 /// The files that are not dropped and have a run, oldest first.
-fn kept_runs(files: &SealedFiles) -> impl Iterator<Item = (&SealedFile, &RunInfo)> {
+pub(super) fn kept_runs(files: &SealedFiles) -> impl Iterator<Item = (&SealedFile, &RunInfo)> {
     let kept = files.values().filter(|file| !file.is_dropped());
     kept.filter_map(|file| Some((file, file.run.as_ref()?)))
 }

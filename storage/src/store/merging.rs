@@ -7,7 +7,7 @@ use takt_protocol::words::Timestamp;
 
 use super::files::{Merging, RETRY_MAX_US, RETRY_US, is_due};
 use super::job::{MergeTask, Work};
-use super::manifest::holes;
+use super::manifest::{holes, kept_runs};
 use super::{Store, StoreError};
 use crate::entry::Entry;
 use crate::journal::Position;
@@ -213,7 +213,9 @@ impl<T> Store<T> {
         let (RunError::Corrupt { name, .. } | RunError::Missing { name }) = &error else { return };
         let runs = self.state.tables.runs();
         let Some(run) = runs.iter().find(|run| run.name() == *name) else { return };
-        if holes(&self.state.control.manifest, run.info().start).is_none() {
+        let manifest = &self.state.control.manifest;
+        let of_file = kept_runs(&manifest.files).any(|(_, info)| info.name() == *name);
+        if !of_file && holes(manifest, run.info().start).is_none() {
             tracing::error!(%error, "keys cannot be looked up; a journal file that would tell them is dropped");
             return;
         }

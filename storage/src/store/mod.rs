@@ -24,6 +24,7 @@ mod merging;
 mod open;
 mod operation;
 mod options;
+mod remake;
 mod retention;
 mod side;
 mod stage;
@@ -325,8 +326,13 @@ impl<T> Store<T> {
         if !effects.sides.is_empty() {
             self.publish_sides(&effects.sides);
         }
+        let mut starts = Vec::new();
         let mut directory = self.view.directory_mut();
         for partition in partitions {
+            let (slot, start) = (partition.slot, partition.start_batch);
+            if directory.partition(slot).is_none_or(|known| known.start_batch < start) {
+                starts.push((slot, start, partition.start));
+            }
             directory.put_partition(partition);
         }
         for (topic, slots) in topics {
@@ -341,6 +347,10 @@ impl<T> Store<T> {
         directory.conflicts.extend(conflicts.into_iter().map(|found| (found.address, found)));
         directory.status.producers = producers;
         drop(directory);
+        // Behind the directory: who finds nothing sees there that it was trimmed.
+        for (slot, batch, offset) in starts {
+            self.view.catalog().trim(slot, batch, offset);
+        }
         for &start in &effects.dropped {
             self.view.catalog().drop_file(start);
             self.drop_file(start);

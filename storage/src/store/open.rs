@@ -20,6 +20,7 @@ use super::files::{Files, Unwritten};
 use super::job::RunWork;
 use super::listing::Listings;
 use super::manifest::{AtEnd, Loaded, check_files, manifest_at_end, name_known, open_runs};
+use super::remake::remake_runs;
 use super::{Ended, OpenError, OpenReport, Store, StoreOptions, witness};
 use crate::catalog::Catalog;
 use crate::disk::Disk;
@@ -91,11 +92,26 @@ impl<T> Store<T> {
             let (found, expected) = (state.control.node.to_string(), options.node.to_string());
             return Err(OpenError::OtherNode { found, expected });
         }
-        let AtEnd { manifest, all: ends } = manifest_at_end(&scan, &state, at)?;
+        let AtEnd { mut manifest, all: ends } = manifest_at_end(&scan, &state, at)?;
         check_files(&scan, &manifest.files)?;
         scan.know_ends(ends.values().map(|file| (file.start, file.end)));
-        let Loaded { readers, upto, rebuilt, holes } =
-            open_runs(&*disk, &scan, &mut state, &manifest)?;
+        let mut remade = Vec::new();
+        let loaded = match open_runs(&*disk, &scan, &mut state, &manifest) {
+            Err(OpenError::Run(error)) => {
+                remade = remake_runs(&disk, &scan, (&manifest, &ends), options.table_limits())?;
+                if remade.is_empty() {
+                    return Err(OpenError::Run(error));
+                }
+                for file in &remade {
+                    manifest.seal(file);
+                }
+                state = State::restore(scan.newest_snapshot().0, at, options.table_limits())?;
+                open_runs(&*disk, &scan, &mut state, &manifest)
+            }
+            loaded => loaded,
+        };
+        let Loaded { readers, upto, rebuilt, holes } = loaded?;
+        let rebuilt = rebuilt + remade.len();
         scan.know_holes(holes);
         let from = state.begin_replay(upto, ends.values().filter(|file| file.end <= upto));
 
@@ -148,6 +164,9 @@ impl<T> Store<T> {
         store.open_sides()?;
         store.end_sessions(now);
         store.drop_leftovers();
+        let named = &store.state.control.manifest.files;
+        remade.retain(|file| named.get(&file.start).is_some_and(|known| known.run != file.run));
+        store.waiting.extend(remade.into_iter().map(|file| Entry::RunAdded { file }));
         Ok((store, report))
     }
 
@@ -262,7 +281,7 @@ impl Parts {
 }
 
 /// Replays into a state, and closes each file where it ends.
-struct Replay<'a> {
+pub(super) struct Replay<'a> {
     disk: &'a Arc<dyn Disk>,
     journal: crate::journal::JournalId,
     hasher: KeyHasher,
@@ -270,15 +289,15 @@ struct Replay<'a> {
     state: State,
     catalog: Catalog,
     /// Files to be closed, oldest first; the last ends where the journal goes on.
-    files: std::collections::VecDeque<FileInfo>,
+    pub(super) files: std::collections::VecDeque<FileInfo>,
     synced_upto: Position,
     /// The state at `synced_upto`.
     snapshot: Option<Vec<u8>>,
-    unwritten: Vec<Unwritten>,
+    pub(super) unwritten: Vec<Unwritten>,
 }
 
 impl<'a> Replay<'a> {
-    fn new(
+    pub(super) fn new(
         scan: &Scan,
         disk: &'a Arc<dyn Disk>,
         state: State,
@@ -304,7 +323,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn commit(&mut self, commit: &CommitRef<'_>) -> Result<(), OpenError> {
+    pub(super) fn commit(&mut self, commit: &CommitRef<'_>) -> Result<(), OpenError> {
         self.pass(commit.position());
         let mut effects = Effects::default();
         for found in commit.entries() {
@@ -361,7 +380,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Closes the files that end at `position` or before.
-    fn pass(&mut self, position: Position) {
+    pub(super) fn pass(&mut self, position: Position) {
         while let Some(file) = self.files.pop_front_if(|file| file.end <= position) {
             let slots = 0..u32::try_from(self.state.control.partitions.len()).unwrap_or(u32::MAX);
             let ends = slots.map(|slot| {

@@ -31,6 +31,15 @@ pub enum Operation {
         /// Its settings.
         settings: TopicSettings,
     },
+    /// A topic of this node has another retention from now on; what is `None` stays as it is.
+    SetRetention {
+        /// Its name.
+        name: TopicName,
+        /// As in [`TopicSettings`].
+        retention_ms: Option<u64>,
+        /// As in [`TopicSettings`].
+        retention_bytes: Option<u64>,
+    },
     /// A producer begins an incarnation: all lower epochs are fenced.
     OpenProducer {
         /// Who.
@@ -163,6 +172,8 @@ pub enum Answer {
         /// False where it was there with the same settings.
         fresh: bool,
     },
+    /// The topic's retention is as it was asked for.
+    RetentionSet,
     /// The producer may send.
     ProducerOpened(ProducerOpened),
     /// The producer's session has ended.

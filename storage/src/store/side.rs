@@ -1,7 +1,7 @@
 //! Open conflicts outlive retention: before a file is dropped, the batches that hold them are
 //! copied to a side file, which an entry names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::files::{RETRY_US, is_due};
 use super::{OpenError, Store};
 use crate::disk::Disk;
 use crate::entry::{Entry, SealedFile, SideFile};
-use crate::journal::{FileInfo, Incarnation, JournalId, Position};
+use crate::journal::{Incarnation, JournalId, Position};
 use crate::runs::MaskedAddress;
 use crate::view::{ReadError, SideError, SideReader, SideWriter, View, is_side, side_len_bytes};
 
@@ -124,9 +124,20 @@ impl<T> Store<T> {
             || self.view.directory().sides.contains_key(&file.start)
     }
 
-    /// Retention would drop this file if its open conflicts were copied; `None` where no file
-    /// waits for that.
-    pub(super) fn want_side(&mut self, file: Option<&FileInfo>) {
+    /// Whether the file still holds what was copied from it: not where some of that was trimmed since,
+    /// and then a side file that is damaged cannot be made again.
+    fn has_all_of(&self, side: &SideFile, file: &SealedFile) -> bool {
+        let addresses = self.state.conflicts_in(file);
+        let batches: BTreeSet<_> =
+            addresses.map(|address| (address.slot, address.batch_number)).collect();
+        batches.len() as u64 >= side.batches
+    }
+
+    /// Retention would take something from the file that starts there if its open conflicts were
+    /// copied; `None` where no file waits for that.
+    pub(super) fn want_side(&mut self, start: Option<Position>) {
+        let files = self.journal.files();
+        let file = files.iter().find(|file| Some(file.start) == start);
         self.sides.wanted = file.map(|file| (file.start, file.incarnation));
     }
 
@@ -137,6 +148,9 @@ impl<T> Store<T> {
         let others = manifest.sides.values().filter(|side| side.start != start);
         let used: u64 = others.map(|side| side.len_bytes).sum();
         let bytes_left = self.sides.bytes_max.saturating_sub(used);
+        if manifest.sides.get(&start).is_some_and(|side| !self.has_all_of(side, file)) {
+            return None;
+        }
         let under_way = self.sides.readers.contains_key(&start);
         if under_way || self.sides.over == Some((start, bytes_left)) || self.outlives(file) {
             return None;
@@ -207,10 +221,15 @@ impl<T> Store<T> {
                 Ok(reader) => {
                     self.view.directory_mut().sides.insert(*start, Arc::new(reader));
                 }
-                Err(error) if manifest.files.get(start).is_none_or(SealedFile::is_dropped) => {
+                Err(error)
+                    if !manifest
+                        .files
+                        .get(start)
+                        .is_some_and(|file| self.has_all_of(side, file)) =>
+                {
                     tracing::error!(
                         %error,
-                        "open conflicts of a dropped journal file cannot be shown; restore the side file \
+                        "open conflicts that retention has dropped cannot be shown; restore the side file \
                          from a backup and start the node again"
                     );
                 }

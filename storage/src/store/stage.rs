@@ -75,6 +75,9 @@ impl<T> Store<T> {
             Operation::CreateTopic { name, settings } => {
                 (plan_topic(&self.state, name, *settings), None)
             }
+            Operation::SetRetention { name, retention_ms, retention_bytes } => {
+                (plan_retention(&self.state, name, *retention_ms, *retention_bytes), None)
+            }
             Operation::OpenProducer { producer, topic, transient } => {
                 (self.plan_open(producer, topic, *transient, now), None)
             }
@@ -290,6 +293,7 @@ impl<T> Store<T> {
                 answer
             }
             Operation::CreateTopic { .. }
+            | Operation::SetRetention { .. }
             | Operation::CloseProducer { .. }
             | Operation::Publish { .. }
             | Operation::Mirror { .. }
@@ -314,6 +318,7 @@ impl<T> Store<T> {
                 Answer::Refused(Refusal::resend(ErrorCode::Full, detail, first))
             }
             Operation::CreateTopic { .. }
+            | Operation::SetRetention { .. }
             | Operation::OpenProducer { .. }
             | Operation::CloseProducer { .. }
             | Operation::OpenMirror { .. }
@@ -386,6 +391,24 @@ fn plan_topic(state: &State, name: &TopicName, settings: TopicSettings) -> Plan 
     }
     let entry = Entry::TopicCreated { topic: name.clone(), settings };
     Plan::Entries(vec![entry], Answer::TopicCreated { fresh: true })
+}
+
+fn plan_retention(
+    state: &State,
+    name: &TopicName,
+    retention_ms: Option<u64>,
+    retention_bytes: Option<u64>,
+) -> Plan {
+    let Some(known) = state.own_topic(name).map(|topic| topic.settings) else {
+        return Plan::refuse(ErrorCode::UnknownTopic, format!("this node has not made {name}"));
+    };
+    let retention_ms = retention_ms.unwrap_or(known.retention_ms);
+    let retention_bytes = retention_bytes.unwrap_or(known.retention_bytes);
+    if (retention_ms, retention_bytes) == (known.retention_ms, known.retention_bytes) {
+        return Plan::Answer(Answer::RetentionSet);
+    }
+    let entry = Entry::RetentionSet { topic: name.clone(), retention_ms, retention_bytes };
+    Plan::Entries(vec![entry], Answer::RetentionSet)
 }
 
 fn plan_mirrors(

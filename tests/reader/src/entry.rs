@@ -26,6 +26,8 @@ pub(crate) enum Entry<'a> {
     MirrorStarted { slot: u32, start: Edge },
     KeysMerged(Run),
     KeysDropped { upto: u64 },
+    SlotsTrimmed { start: u64, slots: Vec<u32> },
+    RetentionSet { topic: &'a str, retention_ms: u64, retention_bytes: u64 },
 }
 
 /// The settings of a topic.
@@ -35,8 +37,8 @@ pub(crate) struct Settings {
     pub(crate) dedup: bool,
     horizon_s: u64,
     refuse_conflicts: bool,
-    retention_ms: u64,
-    retention_bytes: u64,
+    pub(crate) retention_ms: u64,
+    pub(crate) retention_bytes: u64,
     lane: u8,
 }
 
@@ -129,6 +131,19 @@ impl<'a> Entry<'a> {
             }
             15 => Self::KeysMerged(Run::read_merged(&mut input)?),
             16 => Self::KeysDropped { upto: input.varint()? },
+            17 => {
+                let start = input.varint()?;
+                let mut slots = Vec::new();
+                for _ in 0..input.varint()? {
+                    slots.push(input.small()?);
+                }
+                Self::SlotsTrimmed { start, slots }
+            }
+            18 => Self::RetentionSet {
+                topic: input.text()?,
+                retention_ms: input.varint()?,
+                retention_bytes: input.varint()?,
+            },
             _ => return Err(Why("its kind is not known")),
         };
         input.end()?;

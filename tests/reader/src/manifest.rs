@@ -37,7 +37,8 @@ pub struct SealedFile {
     pub end: u64,
     /// The newest append time of its batches, in microseconds since 1970.
     pub append_time: i64,
-    /// Where the partitions stood at its end that it holds batches of; empty once it is dropped.
+    /// Where the partitions stood at its end that it holds batches of, without those that are
+    /// trimmed; empty once it is dropped.
     pub slots: Vec<SlotEnd>,
     /// Its run, if it has one.
     pub run: Option<Run>,
@@ -94,6 +95,27 @@ pub(crate) struct Holder {
 }
 
 impl Manifest {
+    /// What a file holds of these partitions has expired; it is kept for others. Returns where they
+    /// stood at its end.
+    pub(crate) fn trim(&mut self, start: u64, slots: &[u32]) -> Result<Vec<SlotEnd>, Why> {
+        let ascend = slots.windows(2).all(|pair| pair[0] < pair[1]);
+        ensure(ascend && !slots.is_empty(), "trimmed partitions are not in their order")?;
+        ensure(!self.is_held_before(start, slots), "a partition is trimmed out of turn")?;
+        let file = self.files.get_mut(&start).ok_or(Why("a file is trimmed that is not there"))?;
+        let (gone, kept): (Vec<SlotEnd>, Vec<SlotEnd>) =
+            file.slots.iter().partition(|end| slots.contains(&end.slot));
+        ensure(gone.len() == slots.len(), "a partition is trimmed that the file does not hold")?;
+        ensure(!kept.is_empty(), "a file is trimmed that should be dropped")?;
+        file.slots = kept;
+        Ok(gone)
+    }
+
+    /// Whether a file before `start` holds one of these partitions.
+    pub(crate) fn is_held_before(&self, start: u64, slots: &[u32]) -> bool {
+        let mut older = self.files.range(..start).flat_map(|(_, file)| &file.slots);
+        older.any(|end| slots.contains(&end.slot))
+    }
+
     /// Names a merged run; what lies within it and is no longer needed beside it leaves.
     pub(crate) fn merge(&mut self, run: Run) -> Result<(), Why> {
         let ends = self.files.values().map(|file| file.end);

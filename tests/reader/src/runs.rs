@@ -37,9 +37,8 @@ pub(crate) fn check(
         let Some(run) = &file.run else { continue };
         let name = run.name();
         let bytes = named(files, &name)?;
-        let kept = (!file.is_dropped()).then(|| places.within(file));
         let rows = RunFile::read(bytes, &contents.journal, run)
-            .and_then(|run| check_run(&run, contents, kept.as_deref()));
+            .and_then(|run| check_run(&run, contents, file, &places));
         report.rows += rows.map_err(|why| why.of_file(&name))?;
         report.runs += 1;
     }
@@ -71,22 +70,55 @@ fn named<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8
     bytes.ok_or_else(|| RunsError::Missing { file: name.to_owned() })
 }
 
-/// Returns how many rows the run has. `kept` are the batches of its journal file, if it is there.
+/// Returns how many rows the run has. Of a journal file that is there, it must list what that holds.
 fn check_run(
     run: &RunFile<'_>,
     contents: &Contents<'_>,
-    kept: Option<&[Placed<'_>]>,
+    file: &SealedFile,
+    places: &Places<'_>,
 ) -> Result<u64, Why> {
-    let [_, _, extents, orders, conflicts, slots] = run.sections;
-    if let Some(batches) = kept {
-        let there = extent_rows(batches).concat();
-        ensure(there == extents, "its extents are not the journal's")?;
-        check_orders(orders, batches)?;
-        check_new_orders(run, batches)?;
-        check_conflicts(conflicts, batches)?;
-        check_slots(slots, batches, contents)?;
+    if !file.is_dropped() {
+        let kept: BTreeSet<u32> = file.slots.iter().map(|end| end.slot).collect();
+        let [_, _, extents, orders, conflicts, slots] = run.sections;
+        let trimmed = check_trimmed(slots, &kept, contents)?;
+        let of = |section: usize, slot_at: usize, rows: &[u8]| {
+            let rows = SECTIONS[section].rows(rows);
+            rows.filter(|row| is_of(row, slot_at, &kept)).collect::<Vec<_>>().concat()
+        };
+        let batches = places.within(file, &kept);
+        ensure(
+            extent_rows(&batches).concat() == of(2, 0, extents),
+            "its extents are not the journal's",
+        )?;
+        check_orders(&of(3, 16, orders), &batches)?;
+        if !trimmed {
+            check_new_orders(run, &batches)?;
+        }
+        check_conflicts(&of(4, 0, conflicts), &batches)?;
+        check_slots(&of(5, 0, slots), &batches, contents)?;
     }
     Ok(section::rows_in(&run.sections))
+}
+
+/// Whether the slot in a row, at `slot_at`, is one of `slots`.
+fn is_of(row: &[u8], slot_at: usize, slots: &BTreeSet<u32>) -> bool {
+    let slot = row.get(slot_at..).and_then(|row| row.first_chunk());
+    slot.is_some_and(|slot| slots.contains(&u32::from_le_bytes(*slot)))
+}
+
+/// Whether a run lists partitions that its file no longer holds: they begin behind it.
+fn check_trimmed(rows: &[u8], kept: &BTreeSet<u32>, contents: &Contents<'_>) -> Result<bool, Why> {
+    let mut trimmed = false;
+    for row in SECTIONS[5].rows(rows).filter(|row| !is_of(row, 0, kept)) {
+        let mut input = Input::new(row);
+        let (slot, _batches) = (input.u32()?, input.u32()?);
+        let (_first, end) = (input.u64()?, input.u64()?);
+        let partition = contents.partitions.get(slot as usize);
+        let behind = partition.is_some_and(|partition| end <= partition.start.batch);
+        ensure(behind, "it has a partition that the journal file has not")?;
+        trimmed = true;
+    }
+    Ok(trimmed)
 }
 
 /// A batch with its partition.
@@ -120,10 +152,11 @@ impl<'a> Places<'a> {
         Self { by_position: all.map(|placed| (placed.batch.position, placed)).collect() }
     }
 
-    /// Those of a file, by slot and number.
-    fn within(&self, file: &SealedFile) -> Vec<Placed<'a>> {
-        let range = self.by_position.range(file.start..file.end);
-        let mut batches: Vec<_> = range.map(|(_, placed)| *placed).collect();
+    /// Those of a file and of these partitions, by slot and number.
+    fn within(&self, file: &SealedFile, slots: &BTreeSet<u32>) -> Vec<Placed<'a>> {
+        let range = self.by_position.range(file.start..file.end).map(|(_, placed)| *placed);
+        let mut batches: Vec<_> =
+            range.filter(|placed| slots.contains(&placed.partition.slot)).collect();
         batches.sort_by_key(|placed| (placed.partition.slot, placed.batch.number));
         batches
     }

@@ -7,7 +7,7 @@ use crate::{
     contents::{Edge, OpenConflict, PartitionId, Producer, ProducerKey},
     entry::{Entry, Settings},
     input::{Why, ensure, wide},
-    manifest::{Manifest, SealedFile, SideFile},
+    manifest::{Manifest, SealedFile, SideFile, SlotEnd},
     receipt::Receipt,
     verdict::Place,
 };
@@ -134,6 +134,21 @@ impl<'a> State<'a> {
                 }
             }
             Entry::FileDropped { start } => self.drop_file(start)?,
+            Entry::SlotsTrimmed { start, slots } => {
+                let ends = self.manifest.trim(start, &slots)?;
+                self.begin_behind(start, ends)?;
+            }
+            Entry::RetentionSet { topic, retention_ms, retention_bytes } => {
+                let known = self.topics.get_mut(&(topic, self.node));
+                let known = known.ok_or(Why("a topic has other settings that is not there"))?;
+                known.settings.retention_ms = retention_ms;
+                known.settings.retention_bytes = retention_bytes;
+                let known = *known;
+                let of_topic = |slot: &&mut Slot<'_>| slot.topic.first_slot == known.first_slot;
+                for slot in self.partitions.iter_mut().filter(of_topic) {
+                    slot.topic = known;
+                }
+            }
             Entry::ConflictsKept(side) => self.keep_conflicts(side)?,
             Entry::KeysMerged(run) => self.manifest.merge(run)?,
             Entry::KeysDropped { upto } => self.manifest.forget(upto)?,
@@ -279,11 +294,18 @@ impl<'a> State<'a> {
         let file = self.manifest.files.get(&start).ok_or(unknown)?;
         ensure(!file.is_dropped(), unknown.0)?;
         let leaves = file.run.is_none() || self.manifest.does_without(file);
+        let slots: Vec<u32> = file.slots.iter().map(|end| end.slot).collect();
+        ensure(!self.manifest.is_held_before(start, &slots), "a file is dropped out of turn")?;
         let file = self.manifest.files.get_mut(&start).ok_or(unknown)?;
         let ends = std::mem::take(&mut file.slots);
         if leaves {
             self.manifest.files.remove(&start);
         }
+        self.begin_behind(start, ends)
+    }
+
+    /// Partitions begin where the file at `start` said that they ended.
+    fn begin_behind(&mut self, start: u64, ends: Vec<SlotEnd>) -> Result<(), Why> {
         for end in ends {
             let slot = self.slot_mut(end.slot)?;
             let within = (slot.start.batch..=slot.end.batch).contains(&end.edge.batch);

@@ -142,6 +142,10 @@ kinds! {
         Size = "size",
         /// It was older than is to be kept.
         Age = "age",
+        /// There was more than is to be kept of its topic, or it may have been older too.
+        TopicSize = "topic_size",
+        /// It was older than is to be kept of its topic.
+        TopicAge = "topic_age",
         /// A plant has forgotten keys, which the horizon had passed.
         Horizon = "horizon",
     }

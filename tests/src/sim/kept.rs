@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use takt_protocol::words::{BatchNumber, PartitionId, Timestamp};
+use takt_protocol::words::{BatchNumber, PartitionId, Timestamp, TopicName};
 use takt_storage::store::StoreOptions;
 use takt_storage::view::View;
 
 use super::agenda::{At, SECOND};
 use super::faults::Dropping;
 use super::history::Dropped;
+use super::plan::Limits;
 
 /// A clock that is so far ahead of the newest batch at a start is not believed: 7 days.
 const AHEAD_MAX_US: i64 = 7 * 24 * 3_600 * SECOND as i64;
@@ -52,27 +53,35 @@ impl Kept {
         &mut self,
         view: &View,
         options: &StoreOptions,
+        limits: &BTreeMap<TopicName, Limits>,
         now: At,
     ) -> Vec<(Dropped, Dropping)> {
         let passed = i64::try_from(now - self.since).unwrap_or(i64::MAX);
         let credible = self.credible.saturating_add(passed).saturating_add(LEAP_MAX_US);
         let at_most = self.shown.min(credible);
-        let older_than = options.retention_age.map(|age| {
-            let age_us = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-            Timestamp::from_micros(at_most.saturating_sub(age_us))
-        });
-        // With both limits there may have been too much of it, however young it was.
-        let by_size = options.retention_bytes > 0;
         let mut dropped = Vec::new();
         for found in view.all_partitions() {
             let upto = found.start_batch;
             let known = self.starts.insert(found.id.clone(), upto);
-            if known.is_some_and(|known| known < upto) {
-                let why = if by_size { Dropping::Size } else { Dropping::Age };
-                let older_than = older_than.unwrap_or(Timestamp::from_micros(i64::MIN));
-                let older_than = (why == Dropping::Age).then_some(older_than);
-                dropped.push((Dropped { partition: found.id, upto, older_than }, why));
+            if known.is_none_or(|known| known >= upto) {
+                continue;
             }
+            let limits = limits.get(&found.id.topic).copied().unwrap_or_default();
+            // Where there was too much, it may have been however young.
+            let why = if options.retention_bytes > 0 {
+                Dropping::Size
+            } else if limits.bytes > 0 && found.len_bytes >= limits.bytes {
+                Dropping::TopicSize
+            } else if limits.age.is_some() {
+                Dropping::TopicAge
+            } else {
+                Dropping::Age
+            };
+            let by_age = matches!(why, Dropping::TopicAge | Dropping::Age);
+            let age = options.retention_age.into_iter().chain(limits.age).min();
+            let age_us = age.map_or(i64::MAX, |age| i64::try_from(age.as_micros()).unwrap_or(0));
+            let older_than = by_age.then(|| Timestamp::from_micros(at_most.saturating_sub(age_us)));
+            dropped.push((Dropped { partition: found.id, upto, older_than }, why));
         }
         dropped
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use takt_broker::logic::uplink::{Backoff, UplinkSession};
 use takt_broker::logic::{Session, WriterCore};
-use takt_protocol::words::{NodeName, Timestamp};
+use takt_protocol::words::{NodeName, Timestamp, TopicName};
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::store::{Job, OpenError, PendingCommit, Store, StoreOptions};
 
@@ -15,7 +15,7 @@ use super::faults::{Branch, Dropping, Fault, Lie, Tally};
 use super::history::Dropped;
 use super::kept::Kept;
 use super::net::ConnId;
-use super::plan::Plan;
+use super::plan::{Limits, Plan, topic_name};
 use crate::events::Dice;
 
 /// 2026-01-01, in microseconds since 1970: when the world begins.
@@ -123,6 +123,8 @@ pub struct SimNode {
     /// What this process has not dropped, and by which time it may drop.
     pub kept: Kept,
     options: StoreOptions,
+    /// What its own topics' retention is.
+    limits: BTreeMap<TopicName, Limits>,
     dice: Dice,
     /// How far its wall clock is off, in microseconds.
     skew: i64,
@@ -152,6 +154,8 @@ impl SimNode {
         let is_hub = number == plan.plants;
         let name = if is_hub { "hub".to_owned() } else { format!("plant-{number}") };
         let name = NodeName::new(&name).expect("a name");
+        let limits = (0..).zip(&plan.limits).filter(|_| !is_hub);
+        let limits = limits.map(|(topic, limits)| (topic_name(topic), *limits)).collect();
         let retention = if is_hub { 0 } else { plan.retention_bytes };
         let options = StoreOptions {
             node: name.clone(),
@@ -185,6 +189,7 @@ impl SimNode {
             has_witness: false,
             kept: Kept::default(),
             options,
+            limits,
             dice: Dice::new(plan.seed ^ (0xabcd_0000 + number as u64)),
             skew: 0,
             stopped_at: None,
@@ -219,7 +224,7 @@ impl SimNode {
     /// What retention has dropped since the last look, and must have been allowed to.
     pub fn look_at_drops(&mut self, now: At) -> Vec<(Dropped, Dropping)> {
         let Some(up) = &self.up else { return Vec::new() };
-        self.kept.look(up.writer.view(), &self.options, now)
+        self.kept.look(up.writer.view(), &self.options, &self.limits, now)
     }
 
     /// Starts a process.

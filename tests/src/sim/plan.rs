@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use takt_protocol::limits::HORIZON_S_DEFAULT;
+use takt_protocol::words::TopicName;
 use takt_storage::journal::JournalOptions;
 
 use super::agenda::{At, MS, SECOND};
@@ -16,6 +17,18 @@ pub const TIME_MIN: u64 = 10 * 60 * SECOND;
 
 /// Of the dice of [`Plan::draw_more`].
 const MORE: u64 = 0x5ec_1e83;
+
+/// Of the dice of [`Plan::draw_limits`].
+const LIMITS: u64 = 0x71_8de4;
+
+/// What a topic's own retention is at its plants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// How many bytes of each partition are kept at least; 0 is all.
+    pub bytes: u64,
+    /// For how long what is there is kept; `None` is for ever.
+    pub age: Option<Duration>,
+}
 
 /// What a seed decides.
 #[derive(Debug, Clone)]
@@ -60,6 +73,8 @@ pub struct Plan {
     pub retention_bytes: u64,
     /// For how long each plant keeps what it has; `None` is for ever.
     pub retention_age: Option<Duration>,
+    /// By topic, what each plant keeps of it at most.
+    pub limits: Vec<Limits>,
     /// A node leaves a journal file early at so many keys.
     pub file_keys_max: usize,
     /// For how long the node tells a repeat at least, in seconds.
@@ -117,6 +132,7 @@ impl Plan {
             journal,
             retention_bytes: if dice.below(2) == 0 { file_bytes * (2 + dice.below(6)) } else { 0 },
             retention_age: None,
+            limits: Vec::new(),
             file_keys_max: usize::MAX,
             horizon_s: HORIZON_S_DEFAULT,
             mark_after: 50 * MS,
@@ -132,6 +148,7 @@ impl Plan {
             },
         };
         plan.draw_more();
+        plan.draw_limits();
         plan
     }
 
@@ -167,6 +184,37 @@ impl Plan {
             self.file_keys_max = 50 + usize::try_from(dice.below(500)).expect("a small number");
         }
     }
+
+    /// Drawn apart, as [`Plan::draw_more`] is: no seed that once found something, or sees a defect that
+    /// is older than topics' limits, has any.
+    fn draw_limits(&mut self) {
+        let dice = &mut Dice::new(self.seed.wrapping_mul(0xd129_42e9_6e2b_4b8f) ^ LIMITS);
+        self.limits = vec![Limits::default(); self.topics];
+        if dice.below(3) != 0 {
+            return;
+        }
+        let commit_bytes_max = self.journal.commit_bytes_max as u64;
+        for limits in &mut self.limits {
+            if dice.below(2) == 0 {
+                limits.bytes = commit_bytes_max * (1 + dice.below(16));
+            }
+            if dice.below(2) == 0 {
+                limits.age = Some(Duration::from_secs(60 + dice.below(240)));
+            }
+        }
+        // Or the node's own limit would hide what those of topics do.
+        if dice.below(4) != 0 {
+            self.retention_bytes = 0;
+        }
+    }
+}
+
+/// The name of a topic, by its number.
+///
+/// # Panics
+/// Never: the names hold.
+pub fn topic_name(number: usize) -> TopicName {
+    TopicName::new(&format!("topic-{number}")).expect("a name")
 }
 
 /// One of a list.

@@ -19,7 +19,7 @@ use super::faults::{Branch, Dropping, Fault, Lie, Tally};
 use super::history::History;
 use super::net::{ConnId, End, Host, Net, NetEvent, NetNews};
 use super::node::SimNode;
-use super::plan::Plan;
+use super::plan::{Plan, topic_name};
 use crate::events::Dice;
 use forger::Forger;
 
@@ -194,9 +194,7 @@ impl World {
     pub fn new(plan: Plan, base: Instant) -> Self {
         let mut dice = Dice::new(plan.seed ^ 0x5eed);
         let domain = TrustDomain::new("takt.local").expect("a domain");
-        let topics: Vec<_> = (0..plan.topics)
-            .map(|number| TopicName::new(&format!("topic-{number}")).expect("a name"))
-            .collect();
+        let topics: Vec<_> = (0..plan.topics).map(topic_name).collect();
         let nodes: Vec<_> = (0..=plan.plants).map(|number| SimNode::new(&plan, number)).collect();
         let mut history = History::default();
         history.forgets = plan.forgets();

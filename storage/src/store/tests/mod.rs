@@ -11,6 +11,7 @@ mod publish;
 mod restart;
 mod retention;
 mod side;
+mod topics;
 
 use std::sync::Arc;
 
@@ -247,8 +248,18 @@ impl World {
     }
 
     pub(super) fn publication(&self, who: &str, epoch: u64, batch: Batch) -> Operation {
+        self.publication_to("t", who, epoch, batch)
+    }
+
+    pub(super) fn publication_to(
+        &self,
+        name: &str,
+        who: &str,
+        epoch: u64,
+        batch: Batch,
+    ) -> Operation {
         let mut keys = KeyHashes::default();
-        let topic = topic("t");
+        let topic = topic(name);
         self.store.view().key_hasher().hash_batch(&topic, &batch, &mut keys).unwrap();
         Operation::Publish { producer: producer(who), topic, epoch: Epoch::new(epoch), batch, keys }
     }

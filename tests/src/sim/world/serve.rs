@@ -29,11 +29,14 @@ impl World {
         let boot = self.nodes[node].boot;
         let is_hub = node == self.plan.plants;
         if !is_hub {
-            for name in self.topics.clone() {
+            for (name, limits) in self.topics.clone().into_iter().zip(self.plan.limits.clone()) {
                 let partitions = self.plan.partitions;
+                let age_ms = limits.age.map_or(0, |age| age.as_millis());
                 let settings = TopicSettings {
                     partitions,
                     horizon_s: self.plan.horizon_s,
+                    retention_ms: u64::try_from(age_ms).expect("some minutes"),
+                    retention_bytes: limits.bytes,
                     ..TopicSettings::default()
                 };
                 let operation = Operation::CreateTopic { name, settings };
