@@ -335,15 +335,24 @@ fn open_conflicts_outlive_what_is_trimmed() {
 
     // A side file with what is trimmed elsewhere is not made again without it.
     let named = two.world.store.state.control.manifest.sides.clone();
-    let damaged = named.values().next().unwrap().name();
+    let side = *named.values().next().unwrap();
+    let damaged = side.name();
     two.world.disk.flip_bit(&damaged, 8 * 60);
     two.restart();
-    retain(&mut two.world);
+    // The other topic would leave the file too, if its conflicts were copied.
+    let (retention_ms, retention_bytes) = (None, Some(LIMIT));
+    let set = Operation::SetRetention { name: topic("t"), retention_ms, retention_bytes };
+    assert_eq!(two.world.run(set), Answer::RetentionSet);
+    let stopped = two.retained("t");
+    let keeps = two.world.store.state.control.manifest.files[&side.start].slots.clone();
+    assert!(keeps.iter().any(|end| end.slot == two.partition("t").slot));
     assert!(readable(&two) < listed.len());
     two.world.disk.flip_bit(&damaged, 8 * 60);
     two.restart();
     assert_eq!(readable(&two), listed.len());
     assert_eq!(two.world.store.state.control.manifest.sides, named);
+    assert!(two.retained("t") > stopped);
+    assert_eq!(readable(&two), listed.len());
 }
 
 #[test]
