@@ -147,10 +147,14 @@ impl Broker {
             Ok(Staged::Held) => {}
             other => panic!("not taken: {other:?}"),
         }
-        let pending = self.store.seal().unwrap().unwrap();
-        pending.write_and_sync().unwrap();
-        let (_, answer) = self.store.on_synced(pending).pop().unwrap();
-        answer
+        loop {
+            // A mark, before a file is left, answers nobody.
+            let pending = self.store.seal().unwrap().unwrap();
+            pending.write_and_sync().unwrap();
+            if let Some((_, answer)) = self.store.on_synced(pending).pop() {
+                return answer;
+            }
+        }
     }
 
     /// The whole path of one batch, to the receipt's frame.

@@ -184,6 +184,8 @@ impl<T> Store<T> {
 
     /// Closes the commit that is being filled. `None` where nothing is staged, a commit is in
     /// flight, or the next journal file is still being made: then run [`Store::poll_job`]'s job.
+    /// Before a file is left there is a commit without answers, its last commit's witness; what is
+    /// staged comes with a later call.
     ///
     /// # Errors
     /// [`StoreError`]: the store takes nothing more; the node stops.
