@@ -250,7 +250,7 @@ fn kept(topic: &Topic<'_>) -> String {
     let size = (topic.retention_bytes > 0)
         .then(|| format!("{} of each partition", size(topic.retention_bytes)));
     match (age, size) {
-        (Some(age), Some(size)) => format!("{age}, and {size} at most"),
+        (Some(age), Some(size)) => format!("{age}, or until {size} are newer"),
         (Some(limit), None) | (None, Some(limit)) => limit,
         (None, None) => "as long as the node keeps it".to_owned(),
     }

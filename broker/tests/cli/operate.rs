@@ -122,7 +122,7 @@ fn topics_orders_and_status_are_shown() {
         (&json!(2_592_000_000_u64), &json!(10_737_418_240_u64))
     );
     let shown = text(&site.ends(0, &["topic", "info", "limited"]).stdout);
-    assert!(shown.contains("for 30d, and 10.0 GiB of each partition at most"), "{shown}");
+    assert!(shown.contains("for 30d, or until 10.0 GiB of each partition are newer"), "{shown}");
     let edit = ["topic", "edit", "limited", "--retention-age", "90d"];
     let edited = site.json(0, &edit).remove(0);
     assert_eq!(
