@@ -95,6 +95,11 @@ fn repair_journal(bytes: &mut [u8], chain: Option<[u8; 16]>) -> Option<[u8; 16]>
         if header[..4] != *b"TkC\x01" || len < COMMIT_HEADER || at + len > bytes.len() {
             break;
         }
+        // What a recycled file held before is left as it is.
+        let position = long(bytes, 48)?.checked_add(at - snapshot_end);
+        if long(header, 40) != position {
+            break;
+        }
         let commit = &mut bytes[at..at + len];
         repair_entries(&mut commit[COMMIT_HEADER..]);
         commit[64..80].copy_from_slice(&chain);
