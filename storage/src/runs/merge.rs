@@ -19,6 +19,9 @@ use crate::{
 
 /// What is written in one step, in bytes.
 const STEP_BYTES: usize = 4 << 20;
+/// After so many steps what they wrote is made durable: so that little is left for the end, and few steps
+/// wait for that.
+const STEPS_UNSYNCED: u32 = 8;
 /// So many runs may be there; one more, and some are merged.
 pub const RUNS_AT_REST: usize = 5;
 
@@ -97,6 +100,7 @@ pub struct MergeWork {
     info: RunInfo,
     file: RunFile,
     rows: Rows,
+    steps: u32,
 }
 
 #[derive(Debug)]
@@ -169,7 +173,7 @@ impl MergePlan {
         let keys = inputs.iter().map(|run| run.info().counts.ledger).sum();
         file.begin_keys(Section::Ledger, keys).map_err(written)?;
         let rows = Merge::new(inputs.iter().map(KeyRun::entries).collect())?;
-        Ok(MergeWork { disk, journal, inputs, info, file, rows: Rows::Ledger(rows) })
+        Ok(MergeWork { disk, journal, inputs, info, file, rows: Rows::Ledger(rows), steps: 0 })
     }
 }
 
@@ -196,10 +200,13 @@ impl MergeWork {
     fn advance(mut self) -> Result<MergeStep, MergeError> {
         let name = self.info.merged_name();
         let written = |error| RunWriteError { name: name.clone(), error };
+        self.steps += 1;
+        if self.steps.is_multiple_of(STEPS_UNSYNCED) {
+            self.file.sync().map_err(written)?;
+        }
         match &mut self.rows {
             Rows::Ledger(rows) => {
                 if rows.copy(&mut self.file, &name)? {
-                    self.file.sync().map_err(written)?;
                     return Ok(MergeStep::More(Box::new(self)));
                 }
                 let heads = self.inputs.iter().map(|run| run.info().counts.heads).sum();
@@ -213,7 +220,6 @@ impl MergeWork {
             }
             Rows::Heads(rows) => {
                 if rows.copy(&mut self.file, &name)? {
-                    self.file.sync().map_err(written)?;
                     return Ok(MergeStep::More(Box::new(self)));
                 }
             }
