@@ -33,7 +33,10 @@ const FEW: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     shards: Vec<(Shard, usize)>,
-    fingerprints: Vec<u16>,
+    /// As they were read: the fingerprints begin at `at`. There is no second copy of them, for the
+    /// filter of many keys is most of what they take in memory.
+    bytes: Vec<u8>,
+    at: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,11 +107,11 @@ struct Peeled {
 
 impl Filter {
     /// From its bytes; `None` where they are no filter.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: Vec<u8>) -> Option<Self> {
         if bytes.is_empty() {
             return Some(Self::default());
         }
-        let mut cursor = Cursor::new(bytes);
+        let mut cursor = Cursor::new(&bytes);
         let count = u32::from_le_bytes(cursor.array().ok()?);
         if count == 0 || cursor.array::<4>().ok()? != [0; 4] {
             return None;
@@ -129,12 +132,12 @@ impl Filter {
             shards.push((shard, len));
             len = len.checked_add(shard.len())?;
         }
-        let rest = cursor.rest();
-        if rest.len() != len.checked_mul(2)? {
+        let rest = cursor.rest().len();
+        if rest != len.checked_mul(2)? {
             return None;
         }
-        let pairs = rest.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        Some(Self { shards, fingerprints: pairs.collect() })
+        let at = bytes.len() - rest;
+        Some(Self { shards, bytes, at })
     }
 
     /// Adds the indexes of the hashes that may be there to `found`.
@@ -177,13 +180,20 @@ impl Filter {
 
     #[inline]
     fn holds(&self, (positions, fingerprint): &([usize; 3], u16)) -> bool {
-        let [first, second, third] = positions.map(|position| self.fingerprints[position]);
+        let [first, second, third] = positions.map(|position| self.fingerprint(position));
         first ^ second ^ third == *fingerprint
+    }
+
+    #[inline]
+    fn fingerprint(&self, position: usize) -> u16 {
+        let at = self.at + 2 * position;
+        let bytes = self.bytes[at..].first_chunk().expect("positions are within their shard");
+        u16::from_le_bytes(*bytes)
     }
 
     /// Memory that is allocated, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.shards.capacity() * size_of::<(Shard, usize)>() + self.fingerprints.capacity() * 2
+        self.shards.capacity() * size_of::<(Shard, usize)>() + self.bytes.capacity()
     }
 }
 
@@ -202,13 +212,14 @@ pub(super) struct FilterBuilder {
 impl FilterBuilder {
     /// For so many hashes at most.
     pub(super) fn new(hashes_max: u64) -> Self {
+        let shards = hashes_max.div_ceil(SHARD_KEYS);
         Self {
-            shards: hashes_max.div_ceil(SHARD_KEYS),
+            shards,
             keys: Vec::new(),
             last: None,
             heads: Vec::new(),
             done: 0,
-            fingerprints: Vec::new(),
+            fingerprints: Vec::with_capacity(bytes_expected(hashes_max, shards)),
         }
     }
 
@@ -240,11 +251,12 @@ impl FilterBuilder {
         while self.done < self.shards {
             self.finish_shard();
         }
-        let mut out = Vec::with_capacity(HEAD + self.heads.len() + self.fingerprints.len());
-        out.extend_from_slice(&shards.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.append(&mut self.heads);
-        out.append(&mut self.fingerprints);
+        let mut head = shards.to_le_bytes().to_vec();
+        head.extend_from_slice(&[0; 4]);
+        head.append(&mut self.heads);
+        // There is room for it: of many keys two of these would be much memory.
+        let mut out = self.fingerprints;
+        out.splice(0..0, head);
         out
     }
 
@@ -277,6 +289,16 @@ fn sized(keys: usize) -> (u32, u32) {
     let room = if keys <= FEW { 2 * keys + 8 } else { (count * factor) as usize };
     let segments = room.div_ceil(1 << bits).saturating_sub(2).max(1);
     (bits, segments as u32)
+}
+
+/// How long the filter of so many hashes in so many shards will be, with a little to spare, in bytes.
+fn bytes_expected(hashes: u64, shards: u64) -> usize {
+    let (Ok(hashes), Ok(shards)) = (usize::try_from(hashes), usize::try_from(shards)) else {
+        return 0;
+    };
+    let (segment_bits, segments) = sized(hashes / shards.max(1));
+    let prints = shards.saturating_mul((segments as usize + 2) << segment_bits);
+    HEAD + shards * SHARD_HEAD + prints.saturating_mul(2) + prints / 32
 }
 
 /// Finds fingerprints under which all keys pass: keys that are alone at a position are taken out
@@ -369,7 +391,10 @@ mod tests {
             builder.push(*hash);
         }
         let bytes = builder.finish();
-        (Filter::decode(&bytes).unwrap(), bytes.len())
+        {
+            let len = bytes.len();
+            (Filter::decode(bytes).unwrap(), len)
+        }
     }
 
     #[test]
@@ -412,7 +437,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), hash: u128) {
-            if let Some(filter) = Filter::decode(&bytes) {
+            if let Some(filter) = Filter::decode(bytes) {
                 filter.may_have(hash);
             }
         }
@@ -424,7 +449,7 @@ mod tests {
                 builder.push(hash);
             }
             let bytes = builder.finish();
-            prop_assert!(Filter::decode(&bytes[..bytes.len() - cut.min(bytes.len() - 1)]).is_none());
+            prop_assert!(Filter::decode(bytes[..bytes.len() - cut.min(bytes.len() - 1)].to_vec()).is_none());
         }
     }
 }

@@ -73,15 +73,14 @@ impl KeyRun {
         let mut heads = Keys::open(opened.part(Section::Heads))
             .ok_or_else(|| malformed("a fence is not well formed"))?;
         if let Some([of_ledger, of_heads]) = opened.filters()? {
-            ledger.filter =
-                Filter::decode(&of_ledger).ok_or_else(|| malformed("a filter is none"))?;
-            heads.filter =
-                Filter::decode(&of_heads).ok_or_else(|| malformed("a filter is none"))?;
             if of_ledger.is_empty() != (ledger.rows == 0)
                 || of_heads.is_empty() != (heads.rows == 0)
             {
                 return Err(malformed("a filter is missing"));
             }
+            ledger.filter =
+                Filter::decode(of_ledger).ok_or_else(|| malformed("a filter is none"))?;
+            heads.filter = Filter::decode(of_heads).ok_or_else(|| malformed("a filter is none"))?;
         } else {
             ledger.filter = ledger.make_filter(&opened.source)?;
             heads.filter = heads.make_filter(&opened.source)?;
@@ -269,7 +268,7 @@ impl<R: Row + Entry> Keys<R> {
                 builder.push(last);
             }
         }
-        Ok(Filter::decode(&builder.finish()).expect("a filter was built"))
+        Ok(Filter::decode(builder.finish()).expect("a filter was built"))
     }
 
     /// Where so many blocks are, and their length in bytes.
