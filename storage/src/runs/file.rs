@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What is written at a time, in bytes.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 256 << 10;
 
 /// What a run covers.
 #[derive(Debug, Clone, Copy)]
