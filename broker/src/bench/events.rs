@@ -152,8 +152,8 @@ impl EventMaker {
     }
 }
 
-/// A number behind a prefix, in so many digits or more. What the application takes for its text is not
-/// what is measured: formatting would take as long as laying an event out.
+/// A number behind a prefix, in so many digits or more, in one allocation: what an application takes
+/// for its text is not what is measured.
 fn digits(prefix: &str, number: u64, width: usize) -> String {
     let mut text = String::with_capacity(prefix.len() + width.max(20));
     text.push_str(prefix);

@@ -96,6 +96,34 @@ fn entries_come_in_the_order_in_which_they_were_added() {
     assert_eq!(all, (0..5_000).collect::<Vec<_>>());
 }
 
+/// Many at a time are found as one by one: what is there, what is not, and what shares a place.
+#[test]
+fn a_pass_finds_what_a_look_up_finds() {
+    let head = |hash, n| HeadEntry {
+        hash,
+        last: OrderSequence::new(n),
+        last_append_time: Timestamp::from_micros(1),
+    };
+    let mut heads = Heads::default();
+    let shared = (0..24).map(hash_of).filter(|hash| hash % 2 == 0);
+    let known = (0..5_000_u64).map(|n| xxh3_128(&n.to_le_bytes())).chain(shared);
+    for (n, hash) in (1..).zip(known) {
+        heads.insert(head(hash, n));
+    }
+    let asked = (4_900..5_100_u64).rev().map(|n| xxh3_128(&n.to_le_bytes()));
+    let asked: Vec<u128> = asked.chain((0..24).map(hash_of)).collect();
+    let expected: Vec<Option<HeadEntry>> =
+        asked.iter().map(|hash| heads.get(*hash).next().copied()).collect();
+    assert!(expected.iter().any(Option::is_some) && expected.iter().any(Option::is_none));
+    let mut firsts = Vec::new();
+    heads.firsts(&asked, |head| firsts.push(head.copied()));
+    assert_eq!(firsts, expected);
+    let mut passed = Vec::new();
+    heads.pass(&asked, &mut passed);
+    let is_known = |index: &u32| expected[*index as usize].is_some();
+    assert_eq!(passed, (0..224).filter(is_known).collect::<Vec<_>>());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Insert(u8, u64),
