@@ -62,6 +62,31 @@ impl EventSource {
     }
 }
 
+/// Reports as JSON, one behind the other, as a pack gets the payload of a batch: about
+/// [`DATA_BYTES`] each.
+pub fn reports_of(seed: u64, records: usize) -> Vec<u8> {
+    let mut random = Seeded::new(seed + 1);
+    let mut bytes = Vec::new();
+    for _ in 0..records {
+        let mut below = |bound: u64| random.next_u64() % bound;
+        let report = serde_json::json!({
+            "order": format!("PO-{:08}", below(ORDERS)),
+            "operation": format!("{:04}", 10 * below(40)),
+            "workcenter": format!("CNC-{:02}", below(24)),
+            "operator": format!("E{:05}", below(900)),
+            "good": below(500),
+            "scrap": below(9),
+            "setup_s": below(3_600),
+            "run_s": below(36_000),
+            "confirmed_at": format!("2026-11-{:02}T{:02}:{:02}:00Z", 1 + below(28), below(24), below(60)),
+            "material": format!("4711-{:06}", below(3_000)),
+            "note": "partial confirmation",
+        });
+        bytes.extend_from_slice(report.to_string().as_bytes());
+    }
+    bytes
+}
+
 /// The batch in `bytes`, which must be one.
 ///
 /// # Panics

@@ -7,7 +7,7 @@ mod runs;
 mod store;
 mod unsynced;
 
-pub use events::{DATA_BYTES, EventSource, RECORDS, batch_of};
+pub use events::{DATA_BYTES, EventSource, RECORDS, batch_of, reports_of};
 pub use runs::{FILE_KEYS, Runs, key};
 pub use store::{Feed, Seeded, feed, feed_with};
 pub use unsynced::UnsyncedDisk;

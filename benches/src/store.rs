@@ -104,6 +104,8 @@ impl Feed {
             file_keys_max: 1 << 20,
             retention_bytes: 256 << 20,
             retention_age: None,
+            pack_after: None,
+            pack_compression: takt_storage::kept::PackCompression::None,
         }
     }
 

@@ -51,6 +51,8 @@ pub fn options() -> StoreOptions {
         file_keys_max: 1 << 20,
         retention_bytes: 96 << 10,
         retention_age: None,
+        pack_after: None,
+        pack_compression: takt_storage::kept::PackCompression::None,
     }
 }
 

@@ -72,6 +72,11 @@ pub const ALL: &[(&str, &str)] = &[
     ("trim_moves_start_too_far", "a trimmed partition begins one batch behind what was trimmed"),
     ("topic_keeps_too_little", "a topic keeps half of the bytes that it is to keep"),
     ("topic_file_dropped_early", "a file that no topic needs goes before the entry that says so"),
+    ("pack_not_synced", "a pack gets its name before it is durable"),
+    ("pack_forgets_a_batch", "a pack lacks the last batch of those that are sorted at a time"),
+    ("packed_before_named", "packed files go before the entry that names their pack"),
+    ("old_pack_removed_early", "a pack goes before the entry that names the one in its place"),
+    ("pack_goes_with_its_first", "a pack goes with the first of the files that it stands for"),
     ("age_by_any_clock", "retention judges ages by a wall clock that has leapt ahead"),
 ];
 

@@ -5,6 +5,7 @@
 //!
 //! - [`sequencer`] judges batches against the [`state`], which is a fold over [`entry`]s;
 //! - [`ledger`], [`runs`] and [`catalog`] find keys and batches, [`index`] lists;
+//! - [`kept`] are the files that hold batches when their journal file is gone;
 //! - [`journal`] is the one durable log, on the [`disk`] seam;
 //! - [`keys`] are the hashes that sessions compute.
 //!
@@ -15,6 +16,7 @@ pub mod disk;
 pub mod entry;
 pub mod index;
 pub mod journal;
+pub mod kept;
 pub mod keys;
 pub mod ledger;
 pub mod runs;

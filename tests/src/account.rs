@@ -153,7 +153,8 @@ impl Account {
         if self.told.is_empty() && !files.keys().any(is_journal) {
             return Vec::new();
         }
-        let contents = match takt_reader::read(&files) {
+        let unpacked = takt_reader::Unpacked::of(&files);
+        let contents = match takt_reader::read_unpacked(&files, &unpacked) {
             Ok(contents) => contents,
             Err(error) => {
                 let what = format!("{} cannot be read: {error}", dir.display());

@@ -54,6 +54,8 @@ pub fn options(node: &str) -> StoreOptions {
         file_keys_max: 1 << 20,
         retention_bytes: 0,
         retention_age: None,
+        pack_after: None,
+        pack_compression: takt_storage::kept::PackCompression::None,
     }
 }
 

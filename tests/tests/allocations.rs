@@ -68,6 +68,8 @@ impl Broker {
             file_keys_max: 1 << 20,
             retention_bytes: 1 << 30,
             retention_age: None,
+            pack_after: None,
+            pack_compression: takt_storage::kept::PackCompression::None,
         };
         let now = 1_700_000_000_000_000;
         let at = Timestamp::from_micros(now);

@@ -56,9 +56,8 @@ fn no_failed_call_loses_what_was_acknowledged() {
 
 #[test]
 fn a_turned_bit_is_reported_and_never_served() {
-    let still = Still::filled();
-    for target in [Target::Journal, Target::Run] {
-        let sum = still.turn(target, 0..u64::MAX, 1_201);
+    for target in [Target::Journal, Target::Run, Target::Pack] {
+        let sum = Still::filled(target).turn(0..u64::MAX, 1_201);
         assert_eq!(sum.violations, [""; 0]);
         assert_eq!(sum.turned, sum.detected + sum.free);
         assert!(sum.turned > 250 && sum.refused > 2, "{target:?}: {sum:?}");

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use takt_client::{CursorName, Offset, TopicName};
-use takt_reader::{Contents, ReadError, check_runs, read};
+use takt_reader::{Contents, ReadError, Unpacked, check_runs, read, read_unpacked};
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::disk::{Disk, RealDisk};
 use takt_storage::entry::TopicSettings;
 use takt_storage::journal::JournalOptions;
+use takt_storage::kept::PackCompression;
 use takt_storage::store::{Answer, MirrorTopic, Operation, StoreOptions};
 use takt_storage::view::View;
 use takt_tests::compare;
@@ -55,6 +57,7 @@ struct World {
     lyon: Driver,
     seed: u64,
     settings: TopicSettings,
+    options: StoreOptions,
 }
 
 impl World {
@@ -64,19 +67,24 @@ impl World {
 
     /// The hub's own topic has these settings.
     fn with(settings: TopicSettings) -> Self {
+        Self::of(settings, options("hub"))
+    }
+
+    /// And the hub these.
+    fn of(settings: TopicSettings, options: StoreOptions) -> Self {
         let disk = SimDisk::new();
-        let mut hub = open(&disk, 1);
+        let mut hub = open(&disk, &options, 1);
         hub.begin(settings);
         let lyon = Arc::new(SimDisk::new());
         let (mut lyon, _) = Driver::open(lyon, driver::options("lyon"), 2, TOPIC).unwrap();
         lyon.begin(TopicSettings::default());
-        Self { disk, hub, lyon, seed: 2, settings }
+        Self { disk, hub, lyon, seed: 2, settings, options }
     }
 
     fn restart(&mut self) {
         self.seed += 1;
         self.disk.crash(&mut |_| false);
-        self.hub = open(&self.disk, self.seed);
+        self.hub = open(&self.disk, &self.options, self.seed);
         self.hub.begin(self.settings);
     }
 
@@ -107,10 +115,26 @@ impl World {
         };
         assert_eq!(self.hub.ask(set), Answer::CursorSet);
     }
+
+    /// So much that the hub's files hold little else: they are not packed when all else is trimmed.
+    fn mirror_more(&mut self, round: u64) {
+        for batch in 0..4 {
+            let from = 1_000_000 + (round * 4 + batch) * 25;
+            store(&mut self.lyon, &events(from..from + 25, 7, 5));
+        }
+        mirror(&self.lyon, &mut self.hub);
+        self.hub.settle();
+    }
 }
 
-fn open(disk: &SimDisk, seed: u64) -> Driver {
-    Driver::open(Arc::new(disk.clone()), options("hub"), seed, TOPIC).unwrap().0
+/// Whether a pack has taken the place of the journal file that starts there.
+fn is_packed(contents: &Contents<'_>, start: u64) -> bool {
+    let last = contents.manifest.packs.range(..=start).next_back();
+    last.is_some_and(|(_, pack)| start < pack.end)
+}
+
+fn open(disk: &SimDisk, options: &StoreOptions, seed: u64) -> Driver {
+    Driver::open(Arc::new(disk.clone()), options.clone(), seed, TOPIC).unwrap().0
 }
 
 fn store(driver: &mut Driver, events: &[takt_client::Event]) {
@@ -176,10 +200,14 @@ fn a_directory_with_a_trimmed_topic_reads_as_the_store_reads_it() {
 fn runs_of_trimmed_files_that_were_made_again_are_read() {
     let limits = TopicSettings { retention_bytes: 2 << 10, ..TopicSettings::default() };
     let mut world = World::with(limits);
-    (0..30).for_each(|round| world.round(round));
+    for round in 0..30 {
+        world.round(round);
+        world.mirror_more(round);
+    }
     let live = files(&world.disk);
     let contents = read(&live).unwrap();
     let trimmed = contents.manifest.files.values().filter(|file| file.slots.len() == 1);
+    let trimmed = trimmed.filter(|file| !is_packed(&contents, file.start));
     let runs: Vec<String> = trimmed.filter_map(|file| Some(file.run?.name())).collect();
     assert!(!runs.is_empty(), "{:?}", contents.manifest);
     for run in &runs {
@@ -231,17 +259,30 @@ fn lives(mut world: World) -> usize {
 
 #[test]
 fn after_any_power_cut_it_reads_what_a_start_keeps() {
-    let rounds = 12;
+    let (cuts, copied, _) = power_cuts(World::new, 12, 5);
+    assert!(cuts > 0 && copied > 0, "{cuts} cuts, {copied} copies");
+}
+
+#[test]
+fn after_any_power_cut_it_reads_what_packs_keep() {
+    let (_, _, packed) = power_cuts(|| packing(PackCompression::Zstd), 14, 11);
+    assert!(packed > 20, "{packed} directories with packs");
+}
+
+/// Cuts power at every `step`th operation of a world's rounds. Returns how many tails were cut, how many
+/// copied, and how many directories had packs.
+fn power_cuts(new: impl Fn() -> World, rounds: u64, step: usize) -> (u64, u64, u64) {
     let total = {
-        let mut world = World::new();
+        let mut world = new();
         let begun = world.disk.operations();
         (0..rounds).for_each(|round| world.round(round));
         world.disk.operations() - begun
     };
-    let (mut cuts, mut copied) = (0, 0);
-    for at in (0..total).step_by(5) {
+    let (mut cuts, mut copied, mut packed) = (0, 0, 0);
+    for at in (0..total).step_by(step) {
         let mut dice = Dice::new(at);
-        let mut world = World::new();
+        let mut world = new();
+        let options = world.options.clone();
         world.disk.cut_power_at(world.disk.operations() + at);
         let disk = world.disk.clone();
         // The driver gives up at the disk's first error.
@@ -249,17 +290,119 @@ fn after_any_power_cut_it_reads_what_a_start_keeps() {
         let _ = std::panic::catch_unwind(quiet);
         let image = disk.crash_image(&mut |_| dice.below(2) == 0);
         let before = files(&image);
-        let contents = read(&before).unwrap();
-        let (hub, report) =
-            Driver::open(Arc::new(image.clone()), options("hub"), 9, TOPIC).unwrap();
+        let unpacked = Unpacked::of(&before);
+        let contents = read_unpacked(&before, &unpacked).unwrap();
+        let (hub, report) = Driver::open(Arc::new(image.clone()), options, 9, TOPIC).unwrap();
         assert_same(&contents, hub.store.view());
         assert_eq!(contents.durable_upto, report.synced_upto.get());
         assert_eq!(contents.cut, report.cut.map_or(0, |cut| cut.len_bytes));
-        assert_same(&read(&files(&image)).unwrap(), hub.store.view());
+        let after = files(&image);
+        let unpacked = Unpacked::of(&after);
+        assert_same(&read_unpacked(&after, &unpacked).unwrap(), hub.store.view());
         cuts += u64::from(contents.cut > 0);
         copied += u64::from(report.copied_bytes > 0);
+        packed += u64::from(!contents.manifest.packs.is_empty());
     }
-    assert!(cuts > 0 && copied > 0, "{cuts} cuts, {copied} copies");
+    (cuts, copied, packed)
+}
+
+/// A topic that keeps little beside a mirror that keeps all, so that files are packed.
+fn packing(pack_compression: PackCompression) -> World {
+    let limits = TopicSettings { retention_bytes: 2 << 10, ..TopicSettings::default() };
+    World::of(limits, StoreOptions { retention_bytes: 0, pack_compression, ..options("hub") })
+}
+
+/// What was seen of packs while a world lived.
+#[derive(Debug, Default)]
+struct PacksSeen {
+    /// Times at which there were some.
+    packs: usize,
+    /// Packs that took the place of others.
+    again: usize,
+    /// Batches that only a pack had.
+    batches: usize,
+    /// Packed files whose journal file was still there when the power was cut.
+    both: usize,
+    /// Journal files behind a packed one that is gone.
+    holes: usize,
+    compressed: usize,
+}
+
+fn packs_live(mut world: World, rounds: u64) -> PacksSeen {
+    let mut seen = PacksSeen::default();
+    for round in 0..rounds {
+        world.round(round);
+        if round % 9 == 4 {
+            world.restart();
+        }
+        let live = files(&world.disk);
+        let unpacked = Unpacked::of(&live);
+        let contents = read_unpacked(&live, &unpacked).unwrap();
+        check_runs(&live, &contents).unwrap();
+        assert_same(&contents, world.hub.store.view());
+        let cut = files(&world.disk.crash_image(&mut |_| false));
+        let unpacked = Unpacked::of(&cut);
+        let after = read_unpacked(&cut, &unpacked).unwrap();
+        check_runs(&cut, &after).unwrap();
+        assert_same(&after, world.hub.store.view());
+
+        let packs = &contents.manifest.packs;
+        seen.packs += usize::from(!packs.is_empty());
+        seen.again += packs.values().filter(|pack| pack.serial > 0).count();
+        let all = contents.partitions.iter().flat_map(|partition| &partition.batches);
+        seen.batches += all.filter(|batch| batch.position.is_none()).count();
+        seen.both += after.files.iter().filter(|file| is_packed(&after, file.start)).count();
+        let between = contents.files.iter().zip(contents.files.iter().skip(1));
+        seen.holes += between
+            .filter(|(file, next)| file.end < next.start && is_packed(&contents, file.end))
+            .count();
+        seen.compressed += usize::from(read(&live).is_err());
+    }
+    seen
+}
+
+#[test]
+fn a_directory_with_packs_reads_as_the_store_reads_it() {
+    for compression in [PackCompression::None, PackCompression::Zstd] {
+        let seen = packs_live(packing(compression), 100);
+        assert!(seen.packs > 50 && seen.again > 0 && seen.batches > 1_000, "{seen:?}");
+        let all_plain = compression == PackCompression::None;
+        assert_eq!(seen.compressed == 0, all_plain, "{seen:?}");
+    }
+}
+
+#[test]
+fn an_archived_directory_reads_as_the_store_reads_it() {
+    for pack_compression in [PackCompression::None, PackCompression::Zstd] {
+        let pack_after = Some(Duration::from_mins(1));
+        let retention_bytes = 480 << 10;
+        let packing =
+            StoreOptions { pack_after, pack_compression, retention_bytes, ..options("hub") };
+        let seen = packs_live(World::of(TopicSettings::default(), packing), 100);
+        assert!(seen.packs > 50 && seen.batches > 1_000, "{seen:?}");
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_pack_is_found() {
+    for compression in [PackCompression::None, PackCompression::Zstd] {
+        let mut world = packing(compression);
+        (0..40).for_each(|round| world.round(round));
+        let mut files = files(&world.disk);
+        let name = files.keys().find(|name| name.starts_with("pack-")).unwrap().clone();
+        let len = files[&name].len();
+        let dense = (0..112 * 8).chain((len - 48) * 8..len * 8);
+        for bit in dense.chain((0..len * 8).step_by(997)) {
+            files.get_mut(&name).unwrap()[bit / 8] ^= 1 << (bit % 8);
+            let unpacked = Unpacked::of(&files);
+            let found = read_unpacked(&files, &unpacked);
+            assert!(matches!(found, Err(ReadError::Pack { .. })), "bit {bit}: {found:?}");
+            files.get_mut(&name).unwrap()[bit / 8] ^= 1 << (bit % 8);
+        }
+        read_unpacked(&files, &Unpacked::of(&files)).unwrap();
+        files.remove(&name);
+        assert!(matches!(read(&files), Err(ReadError::PackMissing { file }) if file == name));
+    }
 }
 
 /// A directory of some files, and the name of one that is sealed.

@@ -63,6 +63,8 @@ pub(super) struct Journal {
     pub mark_after: Option<Period>,
     pub retention_size: Option<Size>,
     pub retention_age: Option<Period>,
+    pub pack_after: Option<Period>,
+    pub pack_compression: Option<String>,
     pub check_at_start: Option<String>,
 }
 

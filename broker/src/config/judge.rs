@@ -12,8 +12,8 @@ use super::error::nearest;
 use super::file::{self, Config};
 use super::settings::{
     CHECKS_AT_START, JournalSettings, LOG_FORMATS, LOG_LEVELS, LedgerSettings, LimitSettings,
-    LogSettings, NodeSettings, ON_CONFLICT, Role, SecurityPaths, Settings, TopicSettings,
-    UpstreamSettings, UpstreamTopics,
+    LogSettings, NodeSettings, ON_CONFLICT, PACK_COMPRESSIONS, Role, SecurityPaths, Settings,
+    TopicSettings, UpstreamSettings, UpstreamTopics,
 };
 use super::units::{Period, Size};
 
@@ -174,12 +174,16 @@ fn journal(raw: &file::Journal) -> Result<JournalSettings, Flaw> {
     let default = JournalSettings::default();
     let check = raw.check_at_start.as_deref();
     let check = check.map(|text| choice("journal", "check_at_start", text, &CHECKS_AT_START));
+    let packs = raw.pack_compression.as_deref();
+    let packs = packs.map(|text| choice("journal", "pack_compression", text, &PACK_COMPRESSIONS));
     let journal = JournalSettings {
         file_size: raw.file_size.unwrap_or(default.file_size),
         spare_files: raw.spare_files.unwrap_or(default.spare_files),
         mark_after: raw.mark_after.unwrap_or(default.mark_after),
         retention_size: raw.retention_size.unwrap_or(default.retention_size),
         retention_age: raw.retention_age.unwrap_or(default.retention_age),
+        pack_after: raw.pack_after.unwrap_or(default.pack_after),
+        pack_compression: packs.transpose()?.unwrap_or(default.pack_compression),
         check_at_start: check.transpose()?.unwrap_or(default.check_at_start),
     };
     let flaw = |key, problem| Err(Flaw::new("journal", key, problem));

@@ -23,6 +23,7 @@ mod tests;
 pub use context::{CONTEXT_DEFAULT, CONTEXT_VARIABLE, ContextSettings};
 pub use error::ConfigError;
 pub(crate) use judge::{BACKOFF_MAX, OPEN_DEADLINE};
+pub(crate) use settings::pack_compression_name;
 pub use settings::{
     CheckAtStart, JournalSettings, LedgerSettings, LimitSettings, LogFormat, LogLevel, LogSettings,
     NodeSettings, OnConflict, Role, SecurityPaths, Settings, TopicSettings, UpstreamSettings,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use takt_client::tls::{Credentials, CredentialsError, Identity, ServerIs, TrustDomain};
 use takt_protocol::words::TopicName;
+use takt_storage::kept::PackCompression;
 
 use super::units::{Period, Size};
 
@@ -126,6 +127,11 @@ pub struct JournalSettings {
     pub retention_size: Size,
     /// Files whose events are all older may go; 0 is without a limit.
     pub retention_age: Period,
+    /// Files whose events are all older are packed, whether anything in them has expired or not; 0 is
+    /// for never.
+    pub pack_after: Period,
+    /// How packs are written.
+    pub pack_compression: PackCompression,
     /// How much is read before the node opens.
     pub check_at_start: CheckAtStart,
 }
@@ -138,6 +144,8 @@ impl Default for JournalSettings {
             mark_after: Period::from_ms(50),
             retention_size: Size::from_bytes(0),
             retention_age: Period::from_ms(0),
+            pack_after: Period::from_ms(0),
+            pack_compression: PackCompression::None,
             check_at_start: CheckAtStart::All,
         }
     }
@@ -253,6 +261,12 @@ impl LogLevel {
     }
 }
 
+/// The name of a compression as in the file.
+pub(crate) fn pack_compression_name(compression: PackCompression) -> &'static str {
+    let named = PACK_COMPRESSIONS.iter().find(|(_, known)| *known == compression);
+    named.map_or("none", |(name, _)| name)
+}
+
 /// How much of the journal is read before a node opens. Damage in what is read stops the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckAtStart {
@@ -287,6 +301,9 @@ pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
 ];
+pub(super) const PACK_COMPRESSIONS: [(&str, PackCompression); 2] =
+    [("none", PackCompression::None), ("zstd", PackCompression::Zstd)];
+
 pub(super) const CHECKS_AT_START: [(&str, CheckAtStart); 2] =
     [("tail", CheckAtStart::Tail), ("all", CheckAtStart::All)];
 pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] =

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use takt_client::tls::{ServerIs, TrustDomain};
 use takt_protocol::words::TopicName;
 
+use crate::config::pack_compression_name;
 use crate::config::{
     BACKOFF_MAX, JournalSettings, LedgerSettings, LimitSettings, LogFormat, LogSettings,
     NodeSettings, OnConflict, Role, TopicSettings,
@@ -89,8 +90,11 @@ fn engine() -> String {
         mark_after,
         retention_size,
         retention_age,
+        pack_after,
+        pack_compression,
         check_at_start,
     } = JournalSettings::default();
+    let pack_compression = pack_compression_name(pack_compression);
     let check_at_start = check_at_start.as_str();
     let LedgerSettings { keys_max } = LedgerSettings::default();
     let LimitSettings { connections_max, session_in_flight, node_in_flight } =
@@ -108,6 +112,11 @@ mark_after = "{mark_after}"
 # without a limit. Nothing goes that the hub, or a cursor with a hold, still needs.
 retention_size = "{retention_size}"
 retention_age = "{retention_age}"
+# Files of which retention by topic has taken half are packed: what is left is put together, and the rest
+# given back. Older files than this are packed in any case, which is for "zstd"; 0 is for never.
+pack_after = "{pack_after}"
+# "none" or "zstd".
+pack_compression = "{pack_compression}"
 # How much is read before the node opens; damage in it stops the start. "all": the whole journal,
 # which takes about as long as the disk takes to read it. "tail": the first block of each file, and
 # what was written since the newest snapshot, which takes less than a second; other damage in older

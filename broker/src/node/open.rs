@@ -203,6 +203,8 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         file_keys_max: 1 << 20,
         retention_bytes: options.retention_bytes,
         retention_age: options.retention_age,
+        pack_after: options.pack_after,
+        pack_compression: options.pack_compression,
     };
     let disk_seam = Arc::clone(&counted) as Arc<dyn Disk>;
     if options.check_at_start == CheckAtStart::All {

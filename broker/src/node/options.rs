@@ -7,6 +7,7 @@ use takt_client::tls::{Credentials, ServerIs, TrustDomain};
 use takt_protocol::words::{NameError, NodeName, TopicName};
 use takt_storage::entry::{OnConflict, TopicSettings};
 use takt_storage::journal::JournalOptions;
+use takt_storage::kept::PackCompression;
 
 use crate::access::Place;
 use crate::config::{self, CheckAtStart, Role, Settings, UpstreamTopics};
@@ -34,6 +35,10 @@ pub struct NodeOptions {
     pub retention_bytes: u64,
     /// Files whose events are all older may go; `None` is without a limit.
     pub retention_age: Option<Duration>,
+    /// Files whose events are all older are packed; `None` for never.
+    pub pack_after: Option<Duration>,
+    /// How packs are written.
+    pub pack_compression: PackCompression,
     /// The most dedup keys, and the most order keys, that are kept.
     pub keys_max: usize,
     /// Bytes that one session may have sent but not been answered.
@@ -101,7 +106,9 @@ impl NodeOptions {
             spare_files: journal.spare_files.into(),
             mark_after: journal.mark_after.duration(),
             retention_bytes: journal.retention_size.bytes(),
-            retention_age: age(&journal),
+            retention_age: age(journal.retention_age),
+            pack_after: age(journal.pack_after),
+            pack_compression: journal.pack_compression,
             keys_max: to_usize(config::LedgerSettings::default().keys_max),
             session_bytes_max: to_usize(limits.session_in_flight.bytes()),
             node_bytes_max: to_usize(limits.node_in_flight.bytes()),
@@ -149,7 +156,9 @@ impl NodeOptions {
             spare_files: settings.journal.spare_files.into(),
             mark_after: settings.journal.mark_after.duration(),
             retention_bytes: settings.journal.retention_size.bytes(),
-            retention_age: age(&settings.journal),
+            retention_age: age(settings.journal.retention_age),
+            pack_after: age(settings.journal.pack_after),
+            pack_compression: settings.journal.pack_compression,
             keys_max: to_usize(settings.ledger.keys_max),
             session_bytes_max: to_usize(settings.limits.session_in_flight.bytes()),
             node_bytes_max: to_usize(settings.limits.node_in_flight.bytes()),
@@ -188,8 +197,8 @@ fn journal_options(journal: &config::JournalSettings) -> JournalOptions {
     JournalOptions { file_bytes: journal.file_size.bytes(), ..JournalOptions::default() }
 }
 
-fn age(journal: &config::JournalSettings) -> Option<Duration> {
-    let age = journal.retention_age.duration();
+fn age(period: config::Period) -> Option<Duration> {
+    let age = period.duration();
     (!age.is_zero()).then_some(age)
 }
 

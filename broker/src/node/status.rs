@@ -117,6 +117,9 @@ impl Inner {
                 ("keys_disk_bytes", store.keys_disk_bytes),
                 ("key_runs", store.runs as u64),
                 ("journal_files", store.journal_files as u64),
+                ("journal_bytes", store.journal_bytes),
+                ("packs", store.packs as u64),
+                ("packs_bytes", store.packs_bytes),
                 ("syncs", self.disk.syncs()),
                 ("disk_bytes_written", self.disk.bytes_written()),
             ]

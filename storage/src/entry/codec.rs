@@ -10,7 +10,7 @@ use takt_protocol::words::{
     ProducerId, Timestamp, TopicName,
 };
 
-use super::{BATCH_AT, Entry, SealedFile, SideFile, TopicSettings};
+use super::{BATCH_AT, Entry, PackFile, SealedFile, SideFile, TopicSettings};
 use crate::journal::Position;
 use crate::runs::{RunInfo, Slot};
 
@@ -31,6 +31,7 @@ pub(super) const KEYS_MERGED: u8 = 15;
 pub(super) const KEYS_DROPPED: u8 = 16;
 pub(super) const SLOTS_TRIMMED: u8 = 17;
 pub(super) const RETENTION_SET: u8 = 18;
+pub(super) const PACK_ADDED: u8 = 19;
 
 /// Why bytes are no entry, although the commit around them verifies: they are of a newer version,
 /// or this program has a bug.
@@ -107,6 +108,7 @@ impl Entry {
             Self::RunAdded { file } => file.encode(out),
             Self::FileDropped { start } => varint::put(out, start.get()),
             Self::ConflictsKept { side } => side.encode(out),
+            Self::PackAdded { pack } => pack.encode(out),
             Self::KeysMerged { run } => run.encode(out),
             Self::KeysDropped { upto } => varint::put(out, upto.get()),
             Self::SlotsTrimmed { start, slots } => {
@@ -148,6 +150,7 @@ impl Entry {
             | Self::KeysDropped { .. }
             | Self::SlotsTrimmed { .. }
             | Self::RetentionSet { .. }
+            | Self::PackAdded { .. }
             | Self::MirrorStarted { .. } => None,
         }
     }
@@ -156,7 +159,13 @@ impl Entry {
     pub(crate) fn is_of_manifest(kind: u8) -> bool {
         matches!(
             kind,
-            RUN_ADDED | FILE_DROPPED | CONFLICTS_KEPT | KEYS_MERGED | KEYS_DROPPED | SLOTS_TRIMMED
+            RUN_ADDED
+                | FILE_DROPPED
+                | CONFLICTS_KEPT
+                | KEYS_MERGED
+                | KEYS_DROPPED
+                | SLOTS_TRIMMED
+                | PACK_ADDED
         )
     }
 
@@ -215,6 +224,7 @@ impl Entry {
             RUN_ADDED => Self::RunAdded { file: SealedFile::decode(cursor)? },
             FILE_DROPPED => Self::FileDropped { start: Position::new(cursor.varint()?) },
             CONFLICTS_KEPT => Self::ConflictsKept { side: SideFile::decode(cursor)? },
+            PACK_ADDED => Self::PackAdded { pack: PackFile::decode(cursor)? },
             KEYS_MERGED => Self::KeysMerged { run: RunInfo::decode(cursor)? },
             KEYS_DROPPED => Self::KeysDropped { upto: Position::new(cursor.varint()?) },
             SLOTS_TRIMMED => {

@@ -1,4 +1,5 @@
-//! What the manifest says of a sealed journal file, and of the side file with its open conflicts.
+//! What the manifest says of a sealed journal file, of the side file with its open conflicts, and of a
+//! pack.
 //!
 //! ```text
 //! a sealed file
@@ -10,6 +11,12 @@
 //! a side file
 //! start, incarnation of the journal file: 2 varints
 //! batches, length    2 varints
+//! checksum           16 bytes
+//! a pack
+//! start, end         2 varints
+//! serial, blocks     2 varints
+//! length             varint
+//! bytes of batches   varint
 //! checksum           16 bytes
 //! ```
 
@@ -156,5 +163,61 @@ impl SideFile {
         }
         let incarnation = Incarnation::new(incarnation);
         Ok(Self { start, incarnation, batches, len_bytes, checksum })
+    }
+}
+
+/// A pack: the batches that sealed journal files still held, in place of these files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackFile {
+    /// Where the first of these files starts.
+    pub start: Position,
+    /// Where the last of them ends.
+    pub end: Position,
+    /// Higher than those of the packs that it took the place of.
+    pub serial: u32,
+    /// How many blocks it has.
+    pub blocks: u64,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+    /// The length of all batches in it, as the journal had them, in bytes.
+    pub batch_bytes: u64,
+    /// The checksum of its header, which covers all of it.
+    pub checksum: u128,
+}
+
+impl PackFile {
+    /// The file's name.
+    pub fn name(&self) -> String {
+        let (start, end, serial) = (self.start.get(), self.end.get(), self.serial);
+        format!("pack-{start:016x}-{end:016x}-{serial:08x}.pack")
+    }
+
+    /// Whether the journal file that starts there lies within.
+    pub fn covers(&self, start: Position) -> bool {
+        self.start <= start && start < self.end
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.start.get());
+        varint::put(out, self.end.get());
+        varint::put(out, u64::from(self.serial));
+        varint::put(out, self.blocks);
+        varint::put(out, self.len_bytes);
+        varint::put(out, self.batch_bytes);
+        out.extend_from_slice(&self.checksum.to_le_bytes());
+    }
+
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
+        let start = Position::new(cursor.varint()?);
+        let end = Position::new(cursor.varint()?);
+        let serial = u32::try_from(cursor.varint()?).map_err(|_| Truncated)?;
+        let blocks = cursor.varint()?;
+        let len_bytes = cursor.varint()?;
+        let batch_bytes = cursor.varint()?;
+        let checksum = u128::from_le_bytes(cursor.array()?);
+        if start >= end || end > Position::MAX {
+            return Err(Truncated);
+        }
+        Ok(Self { start, end, serial, blocks, len_bytes, batch_bytes, checksum })
     }
 }

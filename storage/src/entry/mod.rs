@@ -23,6 +23,7 @@
 //! 16 KeysDropped       the end of what is forgotten
 //! 17 SlotsTrimmed      start of the journal file, count, then each: slot
 //! 18 RetentionSet      topic, age in ms, bytes
+//! 19 PackAdded         see `manifest`
 //! ```
 //! Names are text behind their length; numbers are varints unless a width is given, and
 //! little-endian where one is.
@@ -42,7 +43,7 @@ use crate::runs::{RunInfo, Slot};
 
 pub use codec::EntryError;
 pub(crate) use codec::{get_journal, get_name, get_slot, put_name};
-pub use manifest::{SealedFile, SideFile, SlotEnd};
+pub use manifest::{PackFile, SealedFile, SideFile, SlotEnd};
 pub use settings::{OnConflict, TopicSettings};
 pub use takt_protocol::wire::BatchReceipt;
 
@@ -166,6 +167,12 @@ pub enum Entry {
         /// The partitions, ascending; at least one, and not all that the file holds.
         slots: Vec<Slot>,
     },
+    /// What sealed journal files still hold is durable in a pack: these files go, and the packs that lie
+    /// within it.
+    PackAdded {
+        /// What the manifest says of it.
+        pack: PackFile,
+    },
     /// A topic of this node has another retention from now on.
     RetentionSet {
         /// Which.
@@ -209,6 +216,7 @@ impl Entry {
             Self::KeysDropped { .. } => codec::KEYS_DROPPED,
             Self::SlotsTrimmed { .. } => codec::SLOTS_TRIMMED,
             Self::RetentionSet { .. } => codec::RETENTION_SET,
+            Self::PackAdded { .. } => codec::PACK_ADDED,
         }
     }
 }

@@ -168,6 +168,20 @@ fn entries() -> Vec<(Entry, &'static str)> {
             },
             "80200203ac02",
         ),
+        (
+            Entry::PackAdded {
+                pack: PackFile {
+                    start: Position::new(4096),
+                    end: Position::new(8192),
+                    serial: 3,
+                    blocks: 300,
+                    len_bytes: 301,
+                    batch_bytes: 302,
+                    checksum: 0x0c0d,
+                },
+            },
+            "8020804003ac02ad02ae020d0c0000000000000000000000000000",
+        ),
         (Entry::RetentionSet { topic, retention_ms: 301, retention_bytes: 302 }, "0174ad02ae02"),
         (Entry::Batch { slot: Slot::new(0x0102), batch: stored() }, "02010000"),
         (Entry::MirrorBatch { slot: Slot::new(0x0304), batch: stored() }, "04030000"),
@@ -194,6 +208,7 @@ fn kind_of(entry: &Entry) -> u8 {
         Entry::KeysDropped { .. } => 16,
         Entry::SlotsTrimmed { .. } => 17,
         Entry::RetentionSet { .. } => 18,
+        Entry::PackAdded { .. } => 19,
     }
 }
 

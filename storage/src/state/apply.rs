@@ -13,7 +13,9 @@ use super::{
     CONFLICTS_LISTED_MAX, Cursor, Edge, Effects, Kept, OpenConflict, Partition, Producer, State,
     Topic,
 };
-use crate::entry::{BATCH_AT, BatchReceipt, Entry, SealedFile, SideFile, SlotEnd, TopicSettings};
+use crate::entry::{
+    BATCH_AT, BatchReceipt, Entry, PackFile, SealedFile, SideFile, SlotEnd, TopicSettings,
+};
 use crate::journal::Position;
 use crate::keys::KeyHashes;
 use crate::ledger::{HeadEntry, Known, LedgerEntry, MaskedPlace};
@@ -145,6 +147,7 @@ impl State {
                 self.set_retention(topic, *retention_ms, *retention_bytes, effects)?;
             }
             Entry::ConflictsKept { side } => self.keep_conflicts(side, effects)?,
+            Entry::PackAdded { pack } => self.pack(pack, effects)?,
             Entry::KeysMerged { run } => self.merge_keys(run, effects)?,
             Entry::KeysDropped { upto } => self.drop_keys(*upto, effects)?,
             Entry::MirrorStarted { slot, batch, offset, chain } => {
@@ -422,7 +425,15 @@ impl State {
         let ends = file.map(|file| std::mem::take(&mut file.slots)).unwrap_or_default();
         self.begin_behind(start, &ends, effects)?;
         effects.unnamed.extend(self.control.manifest.release(start));
+        effects.unnamed.extend(self.control.manifest.release_packs());
         effects.dropped.push(start);
+        Ok(())
+    }
+
+    fn pack(&mut self, pack: &PackFile, effects: &mut Effects) -> Result<(), ApplyError> {
+        let unnamed = self.control.manifest.pack(pack).ok_or(ApplyError::File(pack.start))?;
+        effects.unnamed.extend(unnamed);
+        effects.packs.push(*pack);
         Ok(())
     }
 

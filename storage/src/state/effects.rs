@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use takt_protocol::words::{CursorName, NodeName, PartitionChain, TopicName};
 
-use crate::entry::{SealedFile, SideFile};
+use crate::entry::{PackFile, SealedFile, SideFile};
 use crate::journal::Position;
 use crate::runs::{Extent, MaskedAddress, OrderRow, RunInfo, Slot};
 
@@ -29,8 +29,10 @@ pub struct Effects {
     pub sides: Vec<SideFile>,
     /// Merged runs that are named now.
     pub merged: Vec<RunInfo>,
-    /// Runs that nothing names any more, by the names of their files.
+    /// Runs and packs that nothing names any more, by the names of their files.
     pub unnamed: Vec<String>,
+    /// Packs that are named now.
+    pub packs: Vec<PackFile>,
     /// Journal files that were dropped.
     pub dropped: Vec<Position>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use takt_protocol::words::Timestamp;
 
-use crate::entry::{SealedFile, SideFile, SlotEnd};
+use crate::entry::{PackFile, SealedFile, SideFile, SlotEnd};
 use crate::journal::Position;
 use crate::runs::{RunInfo, Slot};
 
@@ -27,6 +27,9 @@ pub(crate) struct Manifest {
     pub(crate) merged: BTreeMap<Position, MergedRun>,
     /// By the start of the journal file whose open conflicts they hold.
     pub(crate) sides: BTreeMap<Position, SideFile>,
+    /// By start; none overlap. Of the files within one the journal has none: what is kept of them, the
+    /// pack has.
+    pub(crate) packs: BTreeMap<Position, PackFile>,
     /// The runs hold the keys of all entries below it, from `keys_from` on.
     pub(crate) runs_upto: Position,
     /// The horizon has passed all keys below it: they are forgotten.
@@ -134,6 +137,48 @@ impl Manifest {
         unnamed.extend(release_within(files, Position::ZERO, upto));
         *keys_from = upto;
         Some(unnamed)
+    }
+
+    /// A pack takes the place of the files, and of the packs, within it. Returns the names of packs that
+    /// nothing needs any more; `None`, and nothing is changed, where it does not fit.
+    pub(crate) fn pack(&mut self, pack: &PackFile) -> Option<Vec<String>> {
+        let Self { files, packs, runs_upto, .. } = self;
+        let cuts = |start: Position, end: Position| {
+            start < pack.end && pack.start < end && !(pack.start <= start && end <= pack.end)
+        };
+        let overtakes = |old: &PackFile| !pack.covers(old.start) || old.serial < pack.serial;
+        let fits = pack.end <= *runs_upto
+            && !files.values().any(|file| cuts(file.start, file.end))
+            && !packs.values().any(|old| cuts(old.start, old.end) || !overtakes(old));
+        if !fits {
+            return None;
+        }
+        let gone = packs.extract_if(.., |_, old| pack.covers(old.start));
+        let mut unnamed: Vec<String> = gone.map(|(_, old)| old.name()).collect();
+        packs.insert(pack.start, *pack);
+        // All that it was made of may have been dropped meanwhile.
+        unnamed.extend(self.release_packs());
+        Some(unnamed)
+    }
+
+    /// Packs that hold nothing that is kept leave; their names.
+    pub(crate) fn release_packs(&mut self) -> Vec<String> {
+        let Self { files, packs, .. } = self;
+        let gone = packs.extract_if(.., |_, pack| {
+            let mut within = files.range(pack.start..pack.end);
+            #[cfg(takt_planted)]
+            if takt_protocol::planted::is("pack_goes_with_its_first") {
+                return within.any(|(_, file)| file.slots.is_empty());
+            }
+            within.all(|(_, file)| file.slots.is_empty())
+        });
+        gone.map(|(_, pack)| pack.name()).collect()
+    }
+
+    /// The pack that has taken the place of the journal file that starts there.
+    pub(crate) fn pack_of(&self, start: Position) -> Option<&PackFile> {
+        let (_, pack) = self.packs.range(..=start).next_back()?;
+        Some(pack).filter(|pack| pack.covers(start))
     }
 
     /// What is merged, or forgotten, ends here.

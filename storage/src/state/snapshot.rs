@@ -1,7 +1,7 @@
 //! The control part as bytes: what a journal file's preamble carries.
 //!
 //! ```text
-//! version           u8: 3
+//! version           u8: 4, or 3 where there are no packs
 //! node              name
 //! secret            16 bytes
 //! append time       signed varint
@@ -15,7 +15,8 @@
 //!                   append time (signed)
 //! manifest          runs' position, files: count, then each as in `RunAdded`; side files: count,
 //!                   then each as in `ConflictsKept`; merged runs: count, then each as in
-//!                   `KeysMerged`, newest append time (signed); forgotten keys' end
+//!                   `KeysMerged`, newest append time (signed); forgotten keys' end; in version 4
+//!                   packs: count, then each as in `PackAdded`
 //! ```
 //! A start and an end are offset, batch number, chain (16 bytes), bytes. Everything is in the order
 //! of its keys, so equal states have equal bytes.
@@ -36,12 +37,14 @@ use takt_protocol::words::{
 
 use super::{Control, Edge, Kept, Manifest, MergedRun, OpenConflict, Partition, Producer, Topic};
 use crate::entry::{
-    SealedFile, SideFile, TopicSettings, get_journal, get_name, get_slot, put_name,
+    PackFile, SealedFile, SideFile, TopicSettings, get_journal, get_name, get_slot, put_name,
 };
 use crate::journal::Position;
 use crate::runs::{MaskedAddress, RunInfo};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// Without packs. Who has none writes it, so that an older node can still open the directory.
+const VERSION_3: u8 = 3;
 /// Without the age of merged runs, none of which was ever forgotten.
 const VERSION_2: u8 = 2;
 /// Without merged runs.
@@ -73,7 +76,8 @@ impl From<Truncated> for SnapshotError {
 impl Control {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(4096);
-        out.push(VERSION);
+        let packs = &self.manifest.packs;
+        out.push(if packs.is_empty() { VERSION_3 } else { VERSION });
         put_name(&mut out, self.node.as_str());
         out.extend_from_slice(&self.secret);
         varint::put_signed(&mut out, self.append_time.as_micros());
@@ -127,6 +131,10 @@ impl Control {
             varint::put_signed(&mut out, merged.append_time.as_micros());
         }
         varint::put(&mut out, self.manifest.keys_from.get());
+        if !packs.is_empty() {
+            varint::put(&mut out, packs.len() as u64);
+            packs.values().for_each(|pack| pack.encode(&mut out));
+        }
         out
     }
 
@@ -152,7 +160,7 @@ impl Control {
         let cursor = &mut Cursor::new(bytes);
         let version = cursor.u8()?;
         match version {
-            VERSION | VERSION_2 | VERSION_1 => {}
+            VERSION | VERSION_3 | VERSION_2 | VERSION_1 => {}
             version => return Err(SnapshotError::Version(version)),
         }
         let node = NodeName::new(get_name(cursor)?)?;
@@ -202,15 +210,21 @@ impl Control {
         for _ in 0..runs {
             let run = RunInfo::decode(cursor)?;
             // Nothing was appended later than this, and nothing tells more.
-            let append_time = if version == VERSION { time(cursor)? } else { append_time };
+            let append_time = if version >= VERSION_3 { time(cursor)? } else { append_time };
             merged.insert(run.start, MergedRun { run, append_time });
         }
-        let keys_from = if version == VERSION { cursor.varint()? } else { 0 };
+        let keys_from = if version >= VERSION_3 { cursor.varint()? } else { 0 };
         let keys_from = Position::new(keys_from);
+        let mut packs = BTreeMap::new();
+        let count = if version == VERSION { cursor.varint_usize()? } else { 0 };
+        for _ in 0..count {
+            let pack = PackFile::decode(cursor)?;
+            packs.insert(pack.start, pack);
+        }
         if !cursor.is_empty() {
             return Err(SnapshotError::Malformed);
         }
-        let manifest = Manifest { files, merged, sides, runs_upto, keys_from };
+        let manifest = Manifest { files, merged, sides, packs, runs_upto, keys_from };
         Ok(Self {
             node,
             secret,

@@ -3,8 +3,8 @@
 use takt_protocol::words::Timestamp;
 
 use super::*;
-use crate::entry::SideFile;
 use crate::entry::{Entry, OnConflict};
+use crate::entry::{PackFile, SideFile};
 use crate::journal::Incarnation;
 use crate::runs::RunInfo;
 
@@ -168,6 +168,7 @@ fn full() -> Control {
             files: BTreeMap::from([(start, file)]),
             merged: BTreeMap::from([(Position::new(2048), merged)]),
             sides: BTreeMap::from([(start, side)]),
+            packs: BTreeMap::new(),
             runs_upto: Position::new(12_288),
             keys_from: Position::new(2048),
         },
@@ -212,6 +213,27 @@ fn a_full_snapshot_has_these_bytes_for_ever() {
     assert_eq!(Control::decode(&bytes), Ok(before));
 }
 
+const PACKS: &str = "018020804003a603a703a8030c0b0000000000000000000000000000";
+
+#[test]
+fn a_snapshot_with_packs_has_these_bytes_for_ever() {
+    let mut with = full();
+    let pack = PackFile {
+        start: Position::new(4096),
+        end: Position::new(8192),
+        serial: 3,
+        blocks: 422,
+        len_bytes: 423,
+        batch_bytes: 424,
+        checksum: 0x0b0c,
+    };
+    with.manifest.packs.insert(pack.start, pack);
+    let bytes = with.encode();
+    let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    assert_eq!(hex, format!("04{}{PACKS}", &FULL.concat()[2..]));
+    assert_eq!(Control::decode(&bytes), Ok(with));
+}
+
 #[test]
 fn a_snapshot_that_is_none_is_refused() {
     let bytes = folded().snapshot();
@@ -224,8 +246,8 @@ fn a_snapshot_that_is_none_is_refused() {
         // Whatever it says, it is read or refused.
         let _ = State::restore(&changed, Position::ZERO, LIMITS);
     }
-    let newer = State::restore(&[4], Position::ZERO, LIMITS).unwrap_err();
-    assert_eq!(newer, SnapshotError::Version(4));
+    let newer = State::restore(&[5], Position::ZERO, LIMITS).unwrap_err();
+    assert_eq!(newer, SnapshotError::Version(5));
 }
 
 #[test]

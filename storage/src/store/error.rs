@@ -2,6 +2,7 @@
 
 use crate::entry::EntryError;
 use crate::journal::{CommitError, ReplayError, RollError, ScanError, SealError, StartError};
+use crate::kept::KeptError;
 use crate::runs::RunError;
 use crate::state::{ApplyError, SnapshotError};
 
@@ -53,9 +54,12 @@ pub enum OpenError {
     /// The directory could not be listed.
     #[error("listing the directory failed")]
     List(#[source] std::io::Error),
-    /// The side files of open conflicts could not be listed, or a leftover not be deleted.
-    #[error("looking through the side files failed")]
-    Sides(#[from] std::io::Error),
+    /// A pack that the manifest names does not open.
+    #[error("{0}; it holds records that were acknowledged: restore it from a backup")]
+    Pack(#[from] KeptError),
+    /// Side files or packs could not be listed, or a leftover not be deleted.
+    #[error("looking through the side files and packs failed")]
+    Kept(#[from] std::io::Error),
     /// The directory is of another node.
     #[error("the directory belongs to node {found}, not to {expected}")]
     OtherNode {

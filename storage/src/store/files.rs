@@ -10,7 +10,7 @@ use super::job::{Done, Job, JobDone, PoolStep, RunWork, SpareTask, Work, Written
 use super::{Store, StoreError};
 use crate::disk::is_full;
 use crate::entry::{Entry, SealedFile, SlotEnd};
-use crate::journal::{FileInfo, Position, SpareFile, SpareWork};
+use crate::journal::{DropError, FileInfo, Position, SpareFile, SpareWork};
 use crate::runs::{KeyRun, MergeWork, RunInfo, Slot};
 use crate::state::{Edge, Frozen};
 
@@ -21,7 +21,7 @@ const SHORTER_MAX: u64 = 16;
 /// After how long a job that failed is tried again, in microseconds.
 pub(super) const RETRY_US: i64 = 1_000_000;
 /// The pause between two steps of a file that nobody waits for, in microseconds.
-const POOL_PAUSE_US: i64 = 5_000;
+pub(super) const POOL_PAUSE_US: i64 = 5_000;
 /// No pause before another attempt is longer than this, in microseconds.
 pub(super) const RETRY_MAX_US: i64 = 60 * 1_000_000;
 
@@ -179,12 +179,13 @@ impl<T> Store<T> {
         if self.full {
             let work = self.run_work(now).or_else(|| self.kept_work(now));
             let work = work.or_else(|| self.merge_work_when_full(now));
-            work.or_else(|| self.reserve_work(now)).or_else(|| self.spare_work(now))
+            let work = work.or_else(|| self.reserve_work(now)).or_else(|| self.spare_work(now));
+            work.or_else(|| self.pack_work(now))
         } else {
             let work = self.spare_work(now).or_else(|| self.run_work(now));
             let work = work.or_else(|| self.kept_work(now)).or_else(|| self.reserve_work(now));
             let work = work.or_else(|| self.merge_work(now));
-            let work = work.or_else(|| self.pool_work(now));
+            let work = work.or_else(|| self.pool_work(now)).or_else(|| self.pack_work(now));
             work.or_else(|| self.index_work(now).map(|work| Work::Index(Box::new(work))))
         }
     }
@@ -315,6 +316,7 @@ impl<T> Store<T> {
             Done::Run { result: Err(_), .. } => self.files.retry_run_at = Some(retry_at),
             Done::Merge(result) => self.on_merge_step(*result, now),
             Done::Side { start, result } => self.on_side_done(start, result, now),
+            Done::Pack(result) => self.on_pack_step(*result, now),
             Done::Index(result) => self.on_index_done(*result, now),
         }
         self.flush_waiting();
@@ -388,7 +390,8 @@ impl<T> Store<T> {
         let recycle = (self.spares_ready() < self.options.spare_files).then(|| self.spare_len());
         match self.journal.drop_file(start, recycle) {
             Ok(Some(spare)) => self.add_spare(spare),
-            Ok(None) => {}
+            // Where there is none, a pack had what it held.
+            Ok(None) | Err(DropError::NoFile(_)) => {}
             Err(error) => {
                 tracing::warn!(%start, %error, "a journal file could not be removed");
             }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use takt_protocol::words::Timestamp;
 
 use super::listing::{IndexDone, IndexWork};
+use super::packing::{PackError, PackStep, PackTask};
 use super::side::{SideJobError, SideWork};
 use crate::catalog::LiveFile;
 use crate::disk::Disk;
 use crate::entry::SideFile;
 use crate::index::IndexError;
 use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker, SpareWork};
+use crate::kept::SideReader;
 use crate::runs::{
     KeyRun, MergeError, MergePlan, MergeStep, MergeWork, RunError, RunInfo, RunInput, RunReader,
     RunWriteError, RunWriter,
 };
 use crate::state::Frozen;
-use crate::view::SideReader;
 
 /// What is written at a time of a file that nobody waits for, in bytes: a commit waits behind it.
 const POOL_SLICE_BYTES: usize = 1 << 20;
@@ -34,6 +35,7 @@ pub(super) enum Work {
     Run(Box<RunWork>),
     Merge(Box<MergeTask>),
     Side(Box<SideWork>),
+    Pack(PackTask),
     Index(Box<IndexWork>),
 }
 
@@ -59,6 +61,7 @@ pub(super) enum Done {
     Run { start: Position, result: Result<Box<WrittenRun>, RunJobError> },
     Merge(Box<Result<MergeStep, MergeError>>),
     Side { start: Position, result: Result<Box<(SideFile, SideReader)>, SideJobError> },
+    Pack(Box<Result<PackStep, PackError>>),
     Index(Box<Result<IndexDone, IndexError>>),
 }
 
@@ -155,6 +158,7 @@ impl Job {
             Work::Run(work) => Done::Run { start: work.file.start, result: work.write() },
             Work::Merge(task) => Done::Merge(Box::new(task.run())),
             Work::Side(work) => Done::Side { start: work.start(), result: work.write() },
+            Work::Pack(task) => Done::Pack(Box::new(task.run())),
             Work::Index(work) => Done::Index(Box::new(work.run())),
         })
     }
@@ -168,6 +172,7 @@ impl JobDone {
             Done::Reserve(_) => Some("chunk of the reserve"),
             Done::Run { .. } => Some("run of a journal file"),
             Done::Merge(_) => Some("merged run"),
+            Done::Pack(_) => Some("pack"),
             Done::Side { .. } | Done::Index(_) => None,
         }
     }
@@ -182,6 +187,7 @@ impl JobDone {
             Done::Run { result, .. } => result.as_ref().err().map(ToString::to_string),
             Done::Merge(result) => result.as_ref().as_ref().err().map(ToString::to_string),
             Done::Side { result, .. } => result.as_ref().err().map(ToString::to_string),
+            Done::Pack(result) => result.as_ref().as_ref().err().map(ToString::to_string),
             Done::Index(result) => result.as_ref().as_ref().err().map(ToString::to_string),
         }
     }

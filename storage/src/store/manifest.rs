@@ -48,12 +48,14 @@ pub(super) fn manifest_at_end(
                 if let Some(file) = manifest.files.get_mut(&start) {
                     file.slots.clear();
                     manifest.release(start);
+                    manifest.release_packs();
                 }
             }
             Entry::ConflictsKept { side } => {
                 manifest.sides.insert(side.start, side);
             }
             Entry::SlotsTrimmed { start, slots } => drop(manifest.trim(start, &slots)),
+            Entry::PackAdded { pack } => drop(manifest.pack(&pack)),
             Entry::KeysMerged { run } => drop(manifest.merge(&run)),
             Entry::KeysDropped { upto } => drop(manifest.forget(upto)),
             Entry::TopicCreated { .. }
@@ -83,11 +85,12 @@ pub(super) fn manifest_at_end(
     }
 }
 
-/// Every file that holds records must be there.
-pub(super) fn check_files(scan: &Scan, manifest: &SealedFiles) -> Result<(), OpenError> {
+/// Every file that holds records must be there, unless a pack has them.
+pub(super) fn check_files(scan: &Scan, manifest: &Manifest) -> Result<(), OpenError> {
     let there: Vec<Position> = scan.files().iter().map(|file| file.start).collect();
-    for file in manifest.values().filter(|file| !file.slots.is_empty()) {
-        if there.binary_search(&file.start).is_err() {
+    for file in manifest.files.values().filter(|file| !file.slots.is_empty()) {
+        let is_there = there.binary_search(&file.start).is_ok();
+        if !is_there && manifest.pack_of(file.start).is_none() {
             let name = format!("journal-{:016x}", file.start.get());
             return Err(OpenError::FileMissing { name });
         }
@@ -185,7 +188,7 @@ pub(super) fn holes(manifest: &Manifest, from: Position) -> Option<BTreeMap<Posi
             || merged.values().any(|merged| merged.run.start < from && covers(&merged.run))
     };
     let behind = || files.range(from..).map(|(_, file)| file);
-    if behind().any(SealedFile::is_dropped) {
+    if behind().any(|file| file.is_dropped() || manifest.pack_of(file.start).is_some()) {
         return None;
     }
     let starts = behind().map(|file| file.start).chain([*runs_upto]);

@@ -214,7 +214,9 @@ impl<T> Store<T> {
         let runs = self.state.tables.runs();
         let Some(run) = runs.iter().find(|run| run.name() == *name) else { return };
         let manifest = &self.state.control.manifest;
-        let of_file = kept_runs(&manifest.files).any(|(_, info)| info.name() == *name);
+        let mut unpacked = kept_runs(&manifest.files);
+        let of_file = unpacked
+            .any(|(file, info)| info.name() == *name && manifest.pack_of(file.start).is_none());
         if !of_file && holes(manifest, run.info().start).is_none() {
             tracing::error!(%error, "keys cannot be looked up; a journal file that would tell them is dropped");
             return;

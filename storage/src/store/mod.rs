@@ -8,7 +8,7 @@
 //!   One commit is in flight at a time.
 //! - [`Store::tick`], about once a second, lets things expire: transient producers, old files.
 //! - [`Store::poll_job`] gives work for a background thread: spare files, runs, the copies of open
-//!   conflicts before their file is dropped, and the index of listings.
+//!   conflicts before their file is dropped, packs, and the index of listings.
 //!
 //! Nothing is acknowledged or shown before it is durable; after a failed commit nothing is taken.
 //! A journal file is left at a point that is known before anything of the next file is judged, so
@@ -24,6 +24,7 @@ mod merging;
 mod open;
 mod operation;
 mod options;
+mod packing;
 mod remake;
 mod retention;
 mod side;
@@ -50,6 +51,7 @@ use crate::view::{Counters, View};
 use commit::News;
 use files::{Files, Merging, RollPlan};
 use listing::Listings;
+use packing::Packing;
 use side::Sides;
 
 pub use commit::PendingCommit;
@@ -92,6 +94,7 @@ pub struct Store<T> {
     used_buffer: Option<Bytes>,
     files: Files,
     sides: Sides,
+    packing: Packing,
     listings: Listings,
     /// The end of the last durable commit that is no mark.
     data_end: Position,
@@ -320,9 +323,15 @@ impl<T> Store<T> {
                 | Merging::Unnamed(_)) => self.files.merging = merging,
             }
         }
+        if !effects.packs.is_empty() {
+            self.publish_packs(&effects.packs);
+        }
+        if !effects.unnamed.is_empty() {
+            self.forget_packs(&effects.unnamed);
+        }
         for name in &effects.unnamed {
             if let Err(error) = self.disk.remove(name) {
-                tracing::warn!(name, %error, "a run that is needed no more could not be removed");
+                tracing::warn!(name, %error, "a file that is needed no more could not be removed");
             }
         }
         if !effects.sides.is_empty() {
@@ -350,6 +359,9 @@ impl<T> Store<T> {
         directory.status.producers = producers;
         drop(directory);
         // Behind the directory: who finds nothing sees there that it was trimmed.
+        if !starts.is_empty() || !effects.sealed.is_empty() {
+            self.packing.look_again();
+        }
         for (slot, batch, offset) in starts {
             self.view.catalog().trim(slot, batch, offset);
         }
@@ -368,7 +380,12 @@ impl<T> Store<T> {
 
     fn show_files(&self) {
         let files = self.journal.files();
-        let status = &mut self.view.directory_mut().status;
+        let mut directory = self.view.directory_mut();
+        let packs = directory.packs.values().map(|pack| pack.info().len_bytes);
+        let (packs, packs_bytes) =
+            packs.fold((0, 0), |(packs, bytes), len| (packs + 1, bytes + len));
+        let status = &mut directory.status;
+        (status.packs, status.packs_bytes) = (packs, packs_bytes);
         status.journal_start = files.first().map_or(self.journal.durable(), |file| file.start);
         status.journal_files = files.len();
         status.journal_bytes = files.iter().map(|file| file.len_bytes).sum();

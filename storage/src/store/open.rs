@@ -71,6 +71,7 @@ impl<T> Store<T> {
             cut: None,
             used_reserve: false,
             runs_merged: 0,
+            packs: 0,
             runs_rebuilt: 0,
         };
         let catalog = Catalog::new(journal.position());
@@ -93,7 +94,7 @@ impl<T> Store<T> {
             return Err(OpenError::OtherNode { found, expected });
         }
         let AtEnd { mut manifest, all: ends } = manifest_at_end(&scan, &state, at)?;
-        check_files(&scan, &manifest.files)?;
+        check_files(&scan, &manifest)?;
         scan.know_ends(ends.values().map(|file| (file.start, file.end)));
         let mut remade = Vec::new();
         let loaded = match open_runs(&*disk, &scan, &mut state, &manifest) {
@@ -155,6 +156,7 @@ impl<T> Store<T> {
             cut: started.cut,
             used_reserve: started.used_reserve,
             runs_merged: state.control.manifest.merged.len(),
+            packs: state.control.manifest.packs.len(),
             runs_rebuilt: rebuilt,
         };
         let (spares, end) = (started.spares, stamp.end);
@@ -162,6 +164,7 @@ impl<T> Store<T> {
         let mut store = parts.into_store(unwritten);
         store.listings = Listings::new(Some(stamp));
         store.open_sides()?;
+        store.open_packs()?;
         store.end_sessions(now);
         store.drop_leftovers();
         let named = &store.state.control.manifest.files;
@@ -178,15 +181,18 @@ impl<T> Store<T> {
         self.ended = transient.map(|(key, _)| (key.clone(), ended)).collect();
     }
 
-    /// Files whose dropping is durable, and that were not removed before the stop.
+    /// Files that are dropped or packed, and were not removed before the stop.
     fn drop_leftovers(&mut self) {
         let upto = self.state.control.manifest.runs_upto;
         let current = self.journal.files().last().map(|file| file.start);
         for file in self.journal.files() {
             let known = self.state.control.manifest.files.get(&file.start);
             let sealed = file.end <= upto && Some(file.start) != current;
+            let packed = self.state.control.manifest.pack_of(file.start).is_some();
             if sealed && known.is_none_or(SealedFile::is_dropped) {
                 self.view.catalog().drop_file(file.start);
+                self.drop_file(file.start);
+            } else if packed {
                 self.drop_file(file.start);
             }
         }
@@ -263,6 +269,7 @@ impl Parts {
             used_buffer: None,
             files,
             sides: super::side::Sides::default(),
+            packing: super::packing::Packing::default(),
             listings: Listings::new(None),
             data_end: end,
             full: false,

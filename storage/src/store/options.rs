@@ -5,6 +5,7 @@ use std::time::Duration;
 use takt_protocol::words::NodeName;
 
 use crate::journal::{CutTail, Incarnation, JournalOptions, Position};
+use crate::kept::PackCompression;
 use crate::state::TableLimits;
 
 /// Settings of a store.
@@ -30,6 +31,11 @@ pub struct StoreOptions {
     pub retention_bytes: u64,
     /// How long records are kept at least before the oldest files are dropped.
     pub retention_age: Option<Duration>,
+    /// After how long files are archived: packed even where nothing in them has expired. `None` for
+    /// never.
+    pub pack_after: Option<Duration>,
+    /// How packs are written.
+    pub pack_compression: PackCompression,
 }
 
 impl StoreOptions {
@@ -59,6 +65,8 @@ pub struct OpenReport {
     pub used_reserve: bool,
     /// Merged runs that keys are looked up in.
     pub runs_merged: usize,
+    /// Packs that stand for journal files.
+    pub packs: usize,
     /// Runs that were damaged and are made again.
     pub runs_rebuilt: usize,
 }

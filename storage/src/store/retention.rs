@@ -30,15 +30,15 @@ impl<T> Store<T> {
     /// the uplink nor a cursor with hold still needs. One with open conflicts waits for the copy
     /// of those, and is returned.
     fn retain_files(&mut self, now: Timestamp) -> Option<Position> {
-        let files = self.journal.files();
-        let mut kept_bytes: u64 = files.iter().map(|file| file.len_bytes).sum();
+        let lens = self.kept_lens();
+        let mut kept_bytes: u64 = lens.values().sum();
         let mut chosen = Vec::new();
         let mut blocked = false;
         let mut to_copy = None;
-        for file in &files {
-            let Some(sealed) = self.state.control.manifest.files.get(&file.start) else { continue };
-            if self.is_chosen(file.start) {
-                kept_bytes -= file.len_bytes;
+        for (&start, sealed) in &self.state.control.manifest.files {
+            let Some(len_bytes) = lens.get(&start) else { continue };
+            if self.is_chosen(start) {
+                kept_bytes -= len_bytes;
                 continue;
             }
             // A file without batches goes at once, so that cursors never fill the disk; batches go
@@ -46,13 +46,13 @@ impl<T> Store<T> {
             let wanted = sealed.slots.is_empty()
                 || !blocked && self.is_over(sealed, kept_bytes, now) && !self.is_needed(sealed);
             // Until its damaged run is made again, nothing else has its keys.
-            let wanted = wanted && !self.files.is_unwritten(file.start);
+            let wanted = wanted && !self.files.is_unwritten(start);
             if wanted && self.outlives(sealed) {
-                chosen.push(file.start);
-                kept_bytes -= file.len_bytes;
+                chosen.push(start);
+                kept_bytes -= len_bytes;
             } else {
                 if wanted {
-                    to_copy.get_or_insert(file.start);
+                    to_copy.get_or_insert(start);
                 }
                 blocked |= !sealed.slots.is_empty();
             }
@@ -65,6 +65,25 @@ impl<T> Store<T> {
         let drops = chosen.into_iter().map(|start| Entry::FileDropped { start });
         self.waiting.extend(drops);
         to_copy
+    }
+
+    /// What each journal file takes on the disk, by its start, also where a pack has what it held: such a
+    /// pack is given back with the last of its files.
+    fn kept_lens(&self) -> BTreeMap<Position, u64> {
+        let files = self.journal.files();
+        let mut lens: BTreeMap<_, _> =
+            files.iter().map(|file| (file.start, file.len_bytes)).collect();
+        let manifest = &self.state.control.manifest;
+        for pack in manifest.packs.values() {
+            let held = manifest.files.range(pack.start..pack.end);
+            let held = held.filter(|(_, file)| !file.slots.is_empty());
+            let starts: Vec<Position> = held.map(|(start, _)| *start).collect();
+            lens.extend(starts.iter().map(|start| (*start, 0)));
+            if let Some(last) = starts.last() {
+                lens.insert(*last, pack.len_bytes);
+            }
+        }
+        lens
     }
 
     /// Stages the trimming of what is over the limits of its topic, and the dropping of files that

@@ -12,8 +12,9 @@ use super::{OpenError, Store};
 use crate::disk::Disk;
 use crate::entry::{Entry, SealedFile, SideFile};
 use crate::journal::{Incarnation, JournalId, Position};
+use crate::kept::{KeptError, SideReader, SideWriter, is_side, side_len_bytes};
 use crate::runs::MaskedAddress;
-use crate::view::{ReadError, SideError, SideReader, SideWriter, View, is_side, side_len_bytes};
+use crate::view::{ReadError, View};
 
 /// What the side files of a node may take in all, in bytes.
 const SIDES_BYTES_MAX: u64 = 64 << 20;
@@ -81,7 +82,7 @@ pub(super) enum SideJobError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
-    Verify(#[from] SideError),
+    Verify(#[from] KeptError),
     #[error(transparent)]
     Write(#[from] io::Error),
 }
@@ -136,9 +137,9 @@ impl<T> Store<T> {
     /// Retention would take something from the file that starts there if its open conflicts were
     /// copied; `None` where no file waits for that.
     pub(super) fn want_side(&mut self, start: Option<Position>) {
-        let files = self.journal.files();
-        let file = files.iter().find(|file| Some(file.start) == start);
-        self.sides.wanted = file.map(|file| (file.start, file.incarnation));
+        let file = start.and_then(|start| self.state.control.manifest.files.get(&start));
+        let run = file.and_then(|file| file.run);
+        self.sides.wanted = run.map(|run| (run.start, run.incarnation));
     }
 
     pub(super) fn side_work(&self, now: Timestamp) -> Option<SideWork> {

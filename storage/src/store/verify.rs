@@ -1,4 +1,4 @@
-//! Reads all runs and side files in full: what `takt verify` prints beside the journal's files.
+//! Reads all runs, side files and packs in full: what `takt verify` prints beside the journal's files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::manifest::{AtEnd, SealedFiles, check_files, manifest_at_end, open_whole};
 use super::{OpenError, witness};
 use crate::disk::Disk;
-use crate::entry::SideFile;
+use crate::entry::{PackFile, SideFile};
 use crate::journal::{self, Position, Scan, ScanError};
+use crate::kept::{KeptError, PackReader, SideReader};
 use crate::runs::{KeyRun, RunError, RunInfo};
 use crate::state::{Manifest, State, TableLimits};
-use crate::view::{SideError, SideReader};
 
 /// A file that the manifest names beside the journal's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum KeptFile {
     Keys(RunInfo),
     /// The open conflicts of a journal file.
     Side(SideFile),
+    /// What several journal files still held.
+    Pack(PackFile),
 }
 
 impl KeptFile {
@@ -30,6 +32,7 @@ impl KeptFile {
             Self::Run(info) => info.name(),
             Self::Keys(info) => info.merged_name(),
             Self::Side(side) => side.name(),
+            Self::Pack(pack) => pack.name(),
         }
     }
 }
@@ -40,9 +43,9 @@ pub enum KeptDamage {
     /// A run is damaged.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// A side file is damaged.
+    /// A side file or a pack is damaged.
     #[error(transparent)]
-    Side(#[from] SideError),
+    Kept(#[from] KeptError),
 }
 
 /// What was found of one file.
@@ -73,7 +76,7 @@ pub enum CheckError {
     Open(#[from] OpenError),
 }
 
-/// Reads all journal files and all side files to their ends; of the runs, which can be made again from
+/// Reads all journal files, packs and side files to their ends; of the runs, which can be made again from
 /// these, none. Takes time that grows with what is kept; a directory without a journal is whole.
 ///
 /// # Errors
@@ -83,7 +86,7 @@ pub fn check(disk: &Arc<dyn Disk>) -> Result<(), CheckError> {
         Err(OpenError::Scan(ScanError::NoJournal)) => return Ok(()),
         read => read?,
     };
-    check_files(&scan, &manifest.files)?;
+    check_files(&scan, &manifest)?;
     let damaged = |file, what| Err(CheckError::Damaged { file, what });
     for report in journal::verify(disk, &ends_of(&all)).map_err(OpenError::from)? {
         if let Some(damage) = report.damage {
@@ -95,11 +98,20 @@ pub fn check(disk: &Arc<dyn Disk>) -> Result<(), CheckError> {
             return damaged(side.name(), damage.to_string());
         }
     }
+    for pack in manifest.packs.values() {
+        if let Some(damage) = pack_damage(&**disk, &scan, pack) {
+            return damaged(pack.name(), damage.to_string());
+        }
+    }
     Ok(())
 }
 
-fn side_damage(disk: &dyn Disk, scan: &Scan, info: &SideFile) -> Option<SideError> {
+fn side_damage(disk: &dyn Disk, scan: &Scan, info: &SideFile) -> Option<KeptError> {
     SideReader::open(disk, scan.id(), info).and_then(|side| side.verify()).err()
+}
+
+fn pack_damage(disk: &dyn Disk, scan: &Scan, info: &PackFile) -> Option<KeptError> {
+    PackReader::open(disk, scan.id(), info).and_then(|pack| pack.verify()).err()
 }
 
 const NO_TABLES: TableLimits = TableLimits { keys_max: 1, heads_recent: 1 };
@@ -126,7 +138,7 @@ pub fn sealed_ends(disk: &Arc<dyn Disk>) -> Result<BTreeMap<Position, Position>,
     Ok(ends_of(&at_end(disk)?.1.all))
 }
 
-/// Reads every run and every side file that the manifest names, oldest first, and reports on each.
+/// Reads every run, side file and pack that the manifest names, oldest first, and reports on each.
 /// Changes nothing.
 ///
 /// # Errors
@@ -134,8 +146,8 @@ pub fn sealed_ends(disk: &Arc<dyn Disk>) -> Result<BTreeMap<Position, Position>,
 /// files is missing.
 pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
     let (scan, AtEnd { manifest, .. }) = at_end(disk)?;
-    let Manifest { files, merged, sides, .. } = manifest;
-    check_files(&scan, &files)?;
+    check_files(&scan, &manifest)?;
+    let Manifest { files, merged, sides, packs, .. } = manifest;
     let runs = files.values().filter_map(|file| file.run).map(|info| {
         let run = open_whole(&**disk, scan.id(), &info);
         RunReport { info: KeptFile::Run(info), damage: run.err().map(KeptDamage::from) }
@@ -149,5 +161,9 @@ pub fn verify_runs(disk: &Arc<dyn Disk>) -> Result<Vec<RunReport>, OpenError> {
         let damage = side_damage(&**disk, &scan, info).map(KeptDamage::from);
         RunReport { info: KeptFile::Side(*info), damage }
     });
-    Ok(runs.chain(merged).chain(sides).collect())
+    let packs = packs.values().map(|info| {
+        let damage = pack_damage(&**disk, &scan, info).map(KeptDamage::from);
+        RunReport { info: KeptFile::Pack(*info), damage }
+    });
+    Ok(runs.chain(merged).chain(sides).chain(packs).collect())
 }

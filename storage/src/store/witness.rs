@@ -1,6 +1,6 @@
 //! Journal files that are gone from the journal's end, where nothing in the journal names them, and the
-//! name of the newest is not there or behind: an older node left the directory, or the disk was full. A run
-//! and a side file are made of a file that was closed, when the next one was there for good: so there
+//! name of the newest is not there or behind: an older node left the directory, or the disk was full. A run,
+//! a side file and a pack are made of files that were closed, when the next one was there for good: so there
 //! is always a journal file behind what they were made of.
 
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::OpenError;
 use crate::disk::Disk;
 use crate::journal::{Position, Scan, ScanError};
+use crate::kept::{parse_pack, parse_side};
 use crate::runs::RunInfo;
-use crate::view::parse_side;
 
 /// Scans the directory, and looks whether its newest journal files are missing.
 ///
@@ -35,5 +35,6 @@ pub(super) fn scan(disk: &Arc<dyn Disk>) -> Result<Scan, OpenError> {
 fn newest_at_least(name: &str) -> Option<Position> {
     let of_file = RunInfo::parse_name(name).map(|(start, _)| start).or_else(|| parse_side(name));
     let behind = |start: Position| Position::new(start.get().saturating_add(1));
-    of_file.map(behind).or_else(|| RunInfo::parse_merged_name(name).map(|(_, end)| end))
+    let to_end = RunInfo::parse_merged_name(name).or_else(|| parse_pack(name));
+    of_file.map(behind).or_else(|| to_end.map(|(_, end)| end))
 }

@@ -10,9 +10,9 @@ use takt_protocol::words::{
 };
 
 use super::Status;
-use super::side::SideReader;
 use crate::entry::TopicSettings;
 use crate::journal::Position;
+use crate::kept::{PackReader, SideReader};
 use crate::runs::{MaskedAddress, Slot};
 
 /// A topic of one origin.
@@ -87,6 +87,8 @@ pub(crate) struct Directory {
     pub(crate) conflicts: BTreeMap<MaskedAddress, Conflict>,
     /// By the start of the journal file whose open conflicts they hold.
     pub(crate) sides: BTreeMap<Position, Arc<SideReader>>,
+    /// By the start of what they stand for.
+    pub(crate) packs: BTreeMap<Position, Arc<PackReader>>,
     pub(crate) status: Status,
 }
 
@@ -138,6 +140,12 @@ impl Directory {
 
     pub(crate) fn partition(&self, slot: Slot) -> Option<&PartitionView> {
         self.partitions.get(slot.get() as usize)
+    }
+
+    /// The pack that has what the journal had at `position`.
+    pub(super) fn pack_at(&self, position: Position) -> Option<Arc<PackReader>> {
+        let (_, pack) = self.packs.range(..=position).next_back()?;
+        pack.info().covers(position).then(|| Arc::clone(pack))
     }
 
     pub(super) fn cursors(&self) -> impl Iterator<Item = CursorView> {

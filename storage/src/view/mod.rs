@@ -8,7 +8,6 @@ mod conflicts;
 mod directory;
 mod read;
 mod recent;
-mod side;
 mod status;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +19,7 @@ use crate::catalog::Catalog;
 use crate::entry::TopicSettings;
 use crate::index::{Index, IndexError};
 use crate::journal::{ReadError as JournalReadError, Reader};
+use crate::kept::KeptError;
 use crate::keys::KeyHasher;
 use crate::runs::{RunError, Slot};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -28,8 +28,6 @@ pub use conflicts::ConflictContent;
 pub(crate) use directory::Directory;
 pub use directory::{Conflict, CursorView, PartitionView, TopicView};
 pub(crate) use recent::Recent;
-pub use side::SideError;
-pub(crate) use side::{SideReader, SideWriter, is_side, len_bytes as side_len_bytes, parse_side};
 pub use status::{Counters, Status};
 
 use takt_protocol::words::Offset;
@@ -100,8 +98,8 @@ impl From<RunError> for ReadError {
     }
 }
 
-impl From<SideError> for ReadError {
-    fn from(error: SideError) -> Self {
+impl From<KeptError> for ReadError {
+    fn from(error: KeptError) -> Self {
         Self::Corrupt(error.to_string())
     }
 }

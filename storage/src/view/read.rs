@@ -10,6 +10,7 @@ use takt_protocol::hashing::route;
 use takt_protocol::words::{BatchNumber, Offset, OrderKey, PartitionChain, Timestamp, TopicName};
 
 use super::{PartitionView, ReadError, View};
+use crate::journal::ReadError as JournalError;
 use crate::runs::{Extent, Slot};
 
 /// How many batches are looked up at a time.
@@ -191,14 +192,34 @@ impl View {
         if batch.header().batch_number == extent.batch_number { Ok(batch) } else { Err(damaged()) }
     }
 
-    fn bytes(&self, extent: &Extent) -> Result<Bytes, ReadError> {
+    /// The stored batch's bytes.
+    pub(crate) fn bytes(&self, extent: &Extent) -> Result<Bytes, ReadError> {
         let len = extent.len_bytes as usize;
         let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = recent.slice(extent.position, len) {
             return Ok(bytes);
         }
         drop(recent);
-        Ok(self.shared.reader.read(extent.position, len)?)
+        if let Some(bytes) = self.packed(extent)? {
+            return Ok(bytes);
+        }
+        match self.shared.reader.read(extent.position, len) {
+            // It may have been packed just now.
+            Err(gone @ JournalError::Gone { .. }) => {
+                self.packed(extent)?.ok_or_else(|| gone.into())
+            }
+            read => Ok(read?),
+        }
+    }
+
+    /// As [`View::bytes`], where a pack has taken the place of the journal file.
+    fn packed(&self, extent: &Extent) -> Result<Option<Bytes>, ReadError> {
+        let pack = self.directory().pack_at(extent.position);
+        let Some(pack) = pack else { return Ok(None) };
+        let found = pack.batch(extent.slot, extent.batch_number)?;
+        let found = found.filter(|bytes| bytes.len() == extent.len_bytes as usize);
+        let damaged = || missing(extent.slot, &format!("batch {}", extent.batch_number));
+        found.ok_or_else(damaged).map(Some)
     }
 
     /// A file that went away during a read was trimmed: says so.

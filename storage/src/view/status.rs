@@ -13,6 +13,10 @@ pub struct Status {
     pub journal_files: usize,
     /// What the journal files take on disk, in bytes.
     pub journal_bytes: u64,
+    /// Packs, which stand for journal files.
+    pub packs: usize,
+    /// What the packs take on disk, in bytes.
+    pub packs_bytes: u64,
     /// Files that are ready for the journal.
     pub spare_files: usize,
     /// Entries of the dedup ledger.

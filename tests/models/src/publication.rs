@@ -68,6 +68,8 @@ impl Writer {
             file_keys_max: 1 << 20,
             retention_bytes: 1 << 30,
             retention_age: None,
+            pack_after: None,
+            pack_compression: takt_storage::kept::PackCompression::None,
         };
         let (mut store, _) = Store::open(disk, options, &mut Zeros, NOW).unwrap();
         store.set_uplink_needs(Some(BTreeMap::new()));

@@ -38,7 +38,7 @@ pub struct Contents<'a> {
     pub cut: u64,
     /// The journal files that count, oldest first.
     pub files: Vec<File<'a>>,
-    /// Sealed files, runs and side files.
+    /// Sealed files, runs, side files and packs.
     pub manifest: Manifest,
     /// All that the files there ever named, whether it is gone or not.
     pub(crate) holders: BTreeSet<Holder>,
@@ -128,8 +128,8 @@ pub struct Batch<'a> {
     pub crc: u32,
     /// Up to and with this batch.
     pub chain: [u8; 16],
-    /// Of its first byte in the journal.
-    pub position: u64,
+    /// Of its first byte in the journal; `None` where only a pack has it.
+    pub position: Option<u64>,
     /// The origin's header and the client's batch: the same at the origin and in every mirror.
     pub bytes: &'a [u8],
     /// Where its records begin in [`Partition::records`].

@@ -6,6 +6,7 @@ use crate::{
     contents::Edge,
     input::{Input, Why, ensure},
     manifest::{Run, SealedFile, SideFile},
+    packs::PackFile,
     receipt::Receipt,
 };
 
@@ -28,6 +29,7 @@ pub(crate) enum Entry<'a> {
     KeysDropped { upto: u64 },
     SlotsTrimmed { start: u64, slots: Vec<u32> },
     RetentionSet { topic: &'a str, retention_ms: u64, retention_bytes: u64 },
+    PackAdded(PackFile),
 }
 
 /// The settings of a topic.
@@ -144,6 +146,7 @@ impl<'a> Entry<'a> {
                 retention_ms: input.varint()?,
                 retention_bytes: input.varint()?,
             },
+            19 => Self::PackAdded(PackFile::read(&mut input)?),
             _ => return Err(Why("its kind is not known")),
         };
         input.end()?;

@@ -80,6 +80,40 @@ pub enum ReadError {
         /// What is wrong.
         why: &'static str,
     },
+    /// The manifest names a pack that is not there.
+    #[error("{file} is missing")]
+    PackMissing {
+        /// Its name.
+        file: String,
+    },
+    /// A pack is damaged, or does not hold what it is to hold.
+    #[error("{file}: {why}")]
+    Pack {
+        /// The file's name.
+        file: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A batch in a pack contradicts itself or its partition.
+    #[error("batch {batch} of slot {slot} in {file}: {why}")]
+    Packed {
+        /// The pack's name.
+        file: String,
+        /// The partition's number on this node.
+        slot: u32,
+        /// The batch number.
+        batch: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// No file has a batch of a partition that has others in packs.
+    #[error("batch {batch} of slot {slot} is in no file")]
+    Lacks {
+        /// The partition's number on this node.
+        slot: u32,
+        /// The batch number.
+        batch: u64,
+    },
 }
 
 /// What [`crate::check_runs`] found wrong.

@@ -1,6 +1,6 @@
 //! Folds a journal's entries: the state at its end, and the records on the way.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     batch::Stored,
@@ -10,7 +10,10 @@ use crate::{
     error::ReadError,
     input::{Input, Why, ensure, wide},
     journal::{Commit, Journal, JournalFile},
-    manifest::Holder,
+    manifest::{Holder, SealedFile},
+    orders::Orders,
+    pack_file::Unpacked,
+    packed::{self, Woven},
     payload::Digester,
     record,
     state::State,
@@ -27,15 +30,14 @@ pub(crate) struct Fold<'a> {
     holders: BTreeSet<Holder>,
 }
 
-/// The batches of a partition that were read.
+/// The batches of a partition that were read. Where journal files are missing, so are theirs.
 #[derive(Default)]
 struct Log<'a> {
-    /// The number of the first.
+    /// The number of the first behind the last hole.
     first: u64,
     batches: Vec<Batch<'a>>,
     records: Vec<Record<'a>>,
-    /// The last order sequence of each order key, and when it was appended.
-    orders: HashMap<&'a [u8], (u64, i64)>,
+    orders: Orders<'a>,
 }
 
 impl<'a> Fold<'a> {
@@ -77,7 +79,7 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    /// Forgets the batches before a hole: they are to be dropped themselves.
+    /// The batches in a hole are in packs, or they and those before are to be dropped.
     fn skip_to(&mut self, next: &State<'a>) -> Result<(), Why> {
         let same = (next.node, next.secret) == (self.state.node, self.state.secret);
         ensure(same, "it is of another node")?;
@@ -87,7 +89,8 @@ impl<'a> Fold<'a> {
             ensure(before.id == next.id, "its partitions are others")?;
             ensure(before.end.batch <= next.end.batch, "a partition goes back")?;
             if before.end.batch < next.end.batch {
-                *log = Log { first: next.end.batch, ..Log::default() };
+                log.first = next.end.batch;
+                log.orders = Orders::default();
             } else {
                 ensure(before.end == next.end, "a partition ends elsewhere")?;
             }
@@ -145,21 +148,7 @@ impl<'a> Fold<'a> {
         let log = log_mut(&mut self.logs, slot)?;
         let first_record = log.records.len();
         record::read(batch, partitions, &mut self.digester, &mut log.records)?;
-        log.batches.push(Batch {
-            number: batch.number,
-            base_offset: batch.base_offset,
-            visible: u32::from(batch.visible),
-            records: u32::from(batch.client.records),
-            append_time: batch.append_time,
-            producer: batch.producer,
-            epoch: batch.epoch,
-            first_sequence: batch.client.first_sequence,
-            crc: batch.client.crc,
-            chain: batch.chain,
-            position,
-            bytes: batch.bytes,
-            first_record,
-        });
+        log.batches.push(Batch::of(batch, Some(position), first_record));
         let records = log.records.get(first_record..).unwrap_or_default();
         let listed = records.iter().filter_map(|record| match record.verdict {
             Verdict::Conflict { with, listed: true } => Some((record.index, with)),
@@ -169,32 +158,27 @@ impl<'a> Fold<'a> {
             | Verdict::PreconditionFailed { .. } => None,
         });
         self.state.append(slot, own, batch, listed)?;
-        let whole = log.first == 0;
-        for record in records {
-            let Some((key, sequence)) = record.order_key.zip(record.order_sequence) else {
-                continue;
-            };
-            let last = log.orders.insert(key, (sequence, batch.append_time));
-            let begins = sequence == 1;
-            let follows = match last {
-                Some((last, _)) if last.checked_add(1) == Some(sequence) => !record.restarted,
-                // Once it was quiet for longer than the horizon; whether that is said or not, since
-                // it may have been forgotten.
-                Some((_, at)) => begins && settings.is_past_horizon(at, batch.append_time),
-                None if record.restarted => begins && !whole,
-                None => begins || !whole && sequence > 0,
-            };
-            ensure(follows, "an order sequence does not follow")?;
-        }
-        Ok(())
+        log.orders.follow(records, &settings, batch.append_time, log.first == 0)
     }
 
     /// What the journal holds, once all of it that counts was found to be there.
-    pub(crate) fn finish(mut self, journal: &Journal<'a>) -> Result<Contents<'a>, ReadError> {
+    pub(crate) fn finish(
+        mut self,
+        journal: &Journal<'a>,
+        directory: &'a BTreeMap<String, Vec<u8>>,
+        unpacked: &'a Unpacked,
+    ) -> Result<Contents<'a>, ReadError> {
         self.check_files(journal)?;
+        let id = &journal.last().preamble.journal;
+        let packed = packed::read(directory, unpacked, id, &self.state)?;
         let oldest = journal.files.first().ok_or(ReadError::NoJournal)?;
         let mut partitions = Vec::with_capacity(self.logs.len());
-        for (slot, log) in (0..).zip(std::mem::take(&mut self.logs)) {
+        for (slot, mut log) in (0..).zip(std::mem::take(&mut self.logs)) {
+            if let Some(packed) = packed.get(&slot) {
+                let of_journal = (&log.batches[..], &log.records[..]);
+                let woven = Woven::of(&self.state, slot, of_journal, packed, &mut self.digester)?;
+                (log.batches, log.records) = (woven.batches, woven.records);
+            }
             let partition = self
                 .partition(slot, log)
                 .map_err(|why| ReadError::Snapshot { file: oldest.name.to_owned(), why: why.0 })?;
@@ -238,7 +222,7 @@ impl<'a> Fold<'a> {
         })
     }
 
-    /// What is not there must have been dropped, and what is there must be whole.
+    /// What is not there must have been dropped or packed, and what is there must be whole.
     fn check_files(&self, journal: &Journal<'a>) -> Result<(), ReadError> {
         let manifest = &self.state.manifest;
         for file in &journal.files {
@@ -256,7 +240,10 @@ impl<'a> Fold<'a> {
             from = file.end;
         }
         let there: BTreeSet<u64> = journal.files.iter().map(|file| file.preamble.start).collect();
-        match self.state.kept_files().find(|file| !there.contains(&file.start)) {
+        let mut kept = self.state.kept_files();
+        let missing =
+            |file: &&SealedFile| !there.contains(&file.start) && manifest.pack_of(file).is_none();
+        match kept.find(missing) {
             Some(file) => Err(ReadError::Missing { from: file.start, to: file.end }),
             None => Ok(()),
         }
@@ -265,17 +252,17 @@ impl<'a> Fold<'a> {
     /// A partition from its start on: what was dropped and is still in a file does not count.
     fn partition(&self, slot: u32, mut log: Log<'a>) -> Result<Partition<'a>, Why> {
         let known = self.state.slot(slot)?;
-        let dropped = known.start.batch.checked_sub(log.first);
-        let dropped = dropped.ok_or(Why("a partition begins before the oldest file"))?;
-        let dropped = usize::try_from(dropped).unwrap_or(usize::MAX).min(log.batches.len());
+        let start = known.start.batch;
+        let dropped = log.batches.partition_point(|batch| batch.number < start);
         log.batches.drain(..dropped);
         let records = log.batches.first().map_or(log.records.len(), |first| first.first_record);
         log.records.drain(..records);
         for batch in &mut log.batches {
             batch.first_record -= records;
         }
-        let end = log.batches.last().map_or(known.start.batch, |last| last.number + 1);
-        ensure(end == known.end.batch, "a partition lacks batches")?;
+        let numbers = log.batches.iter().map(|batch| batch.number);
+        let whole = known.end.batch.checked_sub(start) == Some(wide(log.batches.len()));
+        ensure(whole && numbers.eq(start..known.end.batch), "a partition lacks batches")?;
         if let Some(first) = log.batches.first() {
             let begins = first.number == known.start.batch;
             let chain = Stored::read(first.bytes)?.chain_after(known.start.chain);

@@ -5,11 +5,12 @@
 //! with their records, cursors, producers, open conflicts. It believes nothing that it can compute:
 //! checksums, chains, digests and dense numbers are computed again, and the snapshot in front of
 //! each journal file must be what the entries before it add up to. [`check_runs`] does the same for
-//! the files beside the journal.
+//! the other files beside the journal: packs are read with the journal, since they have what was in it.
 //!
 //! It only reads and decides what a start would keep; what a verdict should have been is not
 //! judged. Nothing in the bytes makes it panic, and its memory is bounded by their length, but for
-//! a payload while it is decompressed (at most 8 MiB) and the partitions that an entry makes.
+//! a payload while it is decompressed (at most 8 MiB), what [`Unpacked`] holds of compressed packs,
+//! and the partitions that an entry makes.
 
 mod batch;
 mod commit;
@@ -22,6 +23,10 @@ mod input;
 mod journal;
 mod manifest;
 mod merged;
+mod orders;
+mod pack_file;
+mod packed;
+mod packs;
 mod payload;
 mod preamble;
 mod receipt;
@@ -43,6 +48,8 @@ pub use contents::{
 };
 pub use error::{ReadError, RunsError};
 pub use manifest::{Manifest, Run, SealedFile, SideFile, SlotEnd};
+pub use pack_file::Unpacked;
+pub use packs::PackFile;
 pub use runs::RunReport;
 pub use verdict::{Place, Verdict};
 
@@ -50,10 +57,22 @@ pub use verdict::{Place, Verdict};
 ///
 /// # Errors
 /// [`ReadError`] with the first thing that is damaged, missing or contradicts the rest. What a crash
-/// may leave behind the durable end is no error.
+/// may leave behind the durable end is no error, nor is a pack that is not named. A pack with
+/// compressed blocks is one: see [`read_unpacked`].
 pub fn read(files: &BTreeMap<String, Vec<u8>>) -> Result<Contents<'_>, ReadError> {
+    read_unpacked(files, Unpacked::NONE)
+}
+
+/// As [`read`], where packs may be compressed: `unpacked` is [`Unpacked::of`] the same files.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_unpacked<'a>(
+    files: &'a BTreeMap<String, Vec<u8>>,
+    unpacked: &'a Unpacked,
+) -> Result<Contents<'a>, ReadError> {
     let journal = journal::Journal::collect(files)?;
-    fold::Fold::of(&journal)?.finish(&journal)
+    fold::Fold::of(&journal)?.finish(&journal, files, unpacked)
 }
 
 /// Checks the runs, merged runs and side files that the manifest of `contents` names, which [`read`]

@@ -6,6 +6,7 @@ use crate::{
     contents::Edge,
     input::{Input, Why, ensure},
     journal::name_of,
+    packs::PackFile,
     preamble::POSITION_MAX,
 };
 
@@ -26,6 +27,8 @@ pub struct Manifest {
     pub merged_times: BTreeMap<u64, i64>,
     /// The keys of all positions below this are forgotten.
     pub keys_from: u64,
+    /// By start: what takes the place of journal files.
+    pub packs: BTreeMap<u64, PackFile>,
 }
 
 /// A journal file that is written to no more.

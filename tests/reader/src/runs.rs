@@ -1,4 +1,5 @@
-//! The files beside the journal: runs and side files that the manifest names.
+//! The files beside the journal: runs and side files that the manifest names. Packs were read with the
+//! journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,11 +86,8 @@ fn check_run(
             let rows = SECTIONS[section].rows(rows);
             rows.filter(|row| is_of(row, slot_at, &kept)).collect::<Vec<_>>().concat()
         };
-        let batches = places.within(file, &kept);
-        ensure(
-            extent_rows(&batches).concat() == of(2, 0, extents),
-            "its extents are not the journal's",
-        )?;
+        let batches = places.within(file, &kept, contents)?;
+        check_extents(&of(2, 0, extents), &batches, file)?;
         check_orders(&of(3, 16, orders), &batches)?;
         if !trimmed {
             check_new_orders(run, &batches)?;
@@ -139,7 +137,7 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// All batches by their position in the journal.
+/// All batches of journal files that are there, by their position.
 struct Places<'a> {
     by_position: BTreeMap<u64, Placed<'a>>,
 }
@@ -149,24 +147,58 @@ impl<'a> Places<'a> {
         let all = contents.partitions.iter().flat_map(|partition| {
             partition.batches.iter().map(move |batch| Placed { partition, batch })
         });
-        Self { by_position: all.map(|placed| (placed.batch.position, placed)).collect() }
+        let all = all.filter_map(|placed| Some((placed.batch.position?, placed)));
+        Self { by_position: all.collect() }
     }
 
     /// Those of a file and of these partitions, by slot and number.
-    fn within(&self, file: &SealedFile, slots: &BTreeSet<u32>) -> Vec<Placed<'a>> {
+    fn within(
+        &self,
+        file: &SealedFile,
+        slots: &BTreeSet<u32>,
+        contents: &'a Contents<'a>,
+    ) -> Result<Vec<Placed<'a>>, Why> {
+        if contents.manifest.pack_of(file).is_some() {
+            return packed(file, contents);
+        }
         let range = self.by_position.range(file.start..file.end).map(|(_, placed)| *placed);
         let mut batches: Vec<_> =
             range.filter(|placed| slots.contains(&placed.partition.slot)).collect();
         batches.sort_by_key(|placed| (placed.partition.slot, placed.batch.number));
-        batches
+        Ok(batches)
     }
 }
 
-fn extent_rows(batches: &[Placed<'_>]) -> Vec<[u8; 48]> {
-    let rows = batches.iter().map(|placed| {
+/// The batches of a file that a pack has taken the place of, by slot and number: each partition's up to
+/// where it stood at the file's end.
+fn packed<'a>(file: &SealedFile, contents: &'a Contents<'a>) -> Result<Vec<Placed<'a>>, Why> {
+    let lacks = Why("a sealed file ends with a batch that is not there");
+    let mut batches = Vec::new();
+    for end in &file.slots {
+        let partition = contents.partitions.get(end.slot as usize).ok_or(lacks)?;
+        let begins = partition.start.batch;
+        let first = contents.manifest.first_in(file, end.slot, begins);
+        let at = |number: u64| usize::try_from(number.checked_sub(begins)?).ok();
+        let range = at(first).zip(at(end.edge.batch)).ok_or(lacks)?;
+        let of_file = partition.batches.get(range.0..range.1).ok_or(lacks)?;
+        batches.extend(of_file.iter().map(|batch| Placed { partition, batch }));
+    }
+    batches.sort_by_key(|placed| (placed.partition.slot, placed.batch.number));
+    Ok(batches)
+}
+
+/// Where a batch lay whose journal file is gone, only its row says: within that file, and apart from all
+/// others.
+fn check_extents(rows: &[u8], batches: &[Placed<'_>], file: &SealedFile) -> Result<(), Why> {
+    let differ = Why("its extents are not the journal's");
+    let mut there = SECTIONS[2].rows(rows);
+    let mut places = Vec::new();
+    for placed in batches {
+        let row = there.next().ok_or(differ)?;
         let batch = placed.batch;
+        let said = Input::new(row.get(40..).unwrap_or_default()).u64()?;
+        let position = batch.position.unwrap_or(said);
         let len = u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX);
-        let mut row = [0; 48];
         let fields = [
             &placed.partition.slot.to_le_bytes()[..],
             &len.to_le_bytes(),
@@ -174,14 +206,19 @@ fn extent_rows(batches: &[Placed<'_>]) -> Vec<[u8; 48]> {
             &batch.base_offset.to_le_bytes(),
             &placed.end_offset().to_le_bytes(),
             &batch.append_time.to_le_bytes(),
-            &batch.position.to_le_bytes(),
+            &position.to_le_bytes(),
         ];
-        for (to, from) in row.iter_mut().zip(fields.concat()) {
-            *to = from;
-        }
-        row
-    });
-    rows.collect()
+        ensure(row == fields.concat(), differ.0)?;
+        places.push((position, position.saturating_add(u64::from(len))));
+    }
+    ensure(there.next().is_none(), differ.0)?;
+    places.sort_unstable();
+    let mut upto = file.start;
+    for (position, end) in places {
+        ensure(upto <= position && end <= file.end, "its extents do not lie in its file")?;
+        upto = end;
+    }
+    Ok(())
 }
 
 /// The hashes are under the node's secret; that the events are the right ones is checked.

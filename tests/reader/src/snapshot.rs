@@ -7,6 +7,7 @@ use crate::{
     entry::Settings,
     input::{Input, Why, ensure},
     manifest::{Manifest, Run, SealedFile, SideFile},
+    packs::PackFile,
     receipt::Receipt,
     state::{KnownProducer, SlotCursor, State, Topic},
     verdict::Place,
@@ -16,7 +17,7 @@ use crate::{
 pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
     let input = &mut Input::new(bytes);
     let version = input.u8()?;
-    ensure(matches!(version, 1..=3), "its version is not known")?;
+    ensure(matches!(version, 1..=4), "its version is not known")?;
     let (node, secret, append_time) = (input.text()?, input.array()?, input.signed()?);
     let mut state = State {
         node,
@@ -79,8 +80,24 @@ pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
     }
     state.manifest.keys_from = if version > 2 { input.varint()? } else { 0 };
     state.manifest.check_merged()?;
+    if version > 3 {
+        read_packs(input, &mut state.manifest)?;
+    }
     input.end()?;
     Ok(state)
+}
+
+/// Who has no packs writes version 3.
+fn read_packs(input: &mut Input<'_>, manifest: &mut Manifest) -> Result<(), Why> {
+    let count = input.varint()?;
+    ensure(count > 0, "it is of version 4 and has no packs")?;
+    for _ in 0..count {
+        let pack = PackFile::read(input)?;
+        let last = manifest.packs.last_key_value();
+        ensure(last.is_none_or(|(before, _)| *before < pack.start), "its packs are not sorted")?;
+        manifest.packs.insert(pack.start, pack);
+    }
+    manifest.check_packs()
 }
 
 /// Topics stand by name; their partitions by slot.

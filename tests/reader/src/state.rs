@@ -6,7 +6,7 @@ use crate::{
     batch::Stored,
     contents::{Edge, OpenConflict, PartitionId, Producer, ProducerKey},
     entry::{Entry, Settings},
-    input::{Why, ensure, wide},
+    input::{Why, ensure},
     manifest::{Manifest, SealedFile, SideFile, SlotEnd},
     receipt::Receipt,
     verdict::Place,
@@ -15,7 +15,7 @@ use crate::{
 /// Receipts that are kept of a producer.
 const RECEIPTS_MAX: usize = 64;
 /// Open conflicts that are listed; more are not.
-const CONFLICTS_MAX: usize = 1 << 20;
+pub(crate) const CONFLICTS_MAX: usize = 1 << 20;
 /// Partitions of all topics; a node with more is taken for a malformed one.
 const PARTITIONS_MAX: usize = 1 << 20;
 
@@ -152,6 +152,7 @@ impl<'a> State<'a> {
             Entry::ConflictsKept(side) => self.keep_conflicts(side)?,
             Entry::KeysMerged(run) => self.manifest.merge(run)?,
             Entry::KeysDropped { upto } => self.manifest.forget(upto)?,
+            Entry::PackAdded(pack) => self.manifest.pack(pack)?,
             Entry::MirrorStarted { slot, start } => {
                 let slot = self.slot_mut(slot)?;
                 let empty = slot.topic.mirror_of.is_some() && slot.end.batch == 0;
@@ -232,12 +233,7 @@ impl<'a> State<'a> {
         ensure(batch.base_offset == end.offset, "its offset does not follow")?;
         ensure(batch.chain == batch.chain_after(end.chain), "its chain does not follow")?;
         ensure(batch.append_time >= partition.append_time, "its append time goes back")?;
-        partition.end = Edge {
-            offset: batch.base_offset + u64::from(batch.visible),
-            batch: batch.number + 1,
-            chain: batch.chain,
-            bytes: end.bytes.saturating_add(wide(batch.bytes.len())),
-        };
+        partition.end = end.behind(batch);
         partition.append_time = batch.append_time;
         let topic = partition.id.topic;
         for (index, with) in conflicts {
@@ -301,6 +297,7 @@ impl<'a> State<'a> {
         if leaves {
             self.manifest.files.remove(&start);
         }
+        self.manifest.release_packs();
         self.begin_behind(start, ends)
     }
 

@@ -10,6 +10,7 @@ use crate::{ReadError, journal::Journal, read};
 mod build;
 mod filters;
 mod merged;
+mod packs;
 mod runs;
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -170,7 +171,7 @@ impl Forgery {
         let wanted = |index: &usize| {
             let batch = &own.batches[*index];
             let records = &own.records[batch.first_record..][..batch.records as usize];
-            batch.position > contents.files.last().unwrap().start
+            batch.position.unwrap() > contents.files.last().unwrap().start
                 && records.iter().all(|record| record.data.is_some() && record.is_visible())
         };
         let index = (1..own.batches.len()).rev().find(wanted).unwrap();
@@ -181,13 +182,13 @@ impl Forgery {
             last.preamble.len + usize::try_from(position - last.preamble.start).unwrap()
         };
         let holds = |header: &crate::commit::Header<'_>| {
-            (header.position..header.end).contains(&batch.position)
+            (header.position..header.end).contains(&batch.position.unwrap())
         };
         let commit = last.commits.iter().find(|commit| holds(&commit.header)).unwrap();
         let commit = offset(commit.header.position)..offset(commit.header.end);
         let header_len = u32::from_le_bytes(batch.bytes[4..8].try_into().unwrap()) as usize;
         let (at, len, producer_len) =
-            (offset(batch.position), batch.bytes.len(), batch.producer.len());
+            (offset(batch.position.unwrap()), batch.bytes.len(), batch.producer.len());
         let file = files.values_mut().last().unwrap();
         file[commit.end..].fill(0);
         Self { files, commit, at, header_len, len, previous, producer_len }

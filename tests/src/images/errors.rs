@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use takt_reader::{Unpacked, read_unpacked};
 use takt_storage::disk::sim::{Call, Fault, SimDisk};
 
 use super::choices::by_chance;
@@ -178,7 +179,9 @@ fn at_this_moment(
     let some = by_chance(&player.disk, dice);
     let names_may_lie = player.disk.calls(Call::SyncDir) > case.at && case.call == Call::SyncDir;
     for image in [none, all, some] {
-        if names_may_lie && takt_reader::read(&files(&image)).is_err() {
+        let there = files(&image);
+        let reads = || read_unpacked(&there, &Unpacked::of(&there)).is_ok();
+        if names_may_lie && !reads() {
             sum.tidied += 1;
             check_started(&image, &options, page, dice)?;
         } else {

@@ -1,9 +1,9 @@
-//! Bits that turn in what lies still: a sealed journal file, its run, the index of listings. Each
+//! Bits that turn in what lies still: a sealed journal file, its run, a pack, the index of listings. Each
 //! is found, or changes nothing; nobody is ever served what was not stored.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use takt_client::{Event, OrderKey, Timestamp};
@@ -80,6 +80,7 @@ pub struct Sum {
 pub struct Still {
     disk: SimDisk,
     driver: Driver,
+    target: Target,
     /// Where the free space of the oldest journal file begins.
     free_from: u64,
     answers: u128,
@@ -93,6 +94,8 @@ pub enum Target {
     Journal,
     /// Its run.
     Run,
+    /// The pack that took the place of such a file.
+    Pack,
 }
 
 impl Target {
@@ -100,30 +103,36 @@ impl Target {
         match self {
             Self::Journal => "journal-",
             Self::Run => "run-",
+            Self::Pack => "pack-",
         }
     }
 }
 
-/// With files that are long enough for a run of 64 KiB.
-fn options() -> StoreOptions {
+/// With files that are long enough for a run of 64 KiB, which are packed at once if there is to be a
+/// pack.
+fn options(target: Target) -> StoreOptions {
     let mut options = driver::options("plant");
     options.journal.file_bytes = 96 << 10;
+    options.pack_after = (target == Target::Pack).then_some(Duration::ZERO);
     options
 }
 
 impl Still {
-    /// Fills two files; the second goes on.
+    /// Fills two files, the second of which goes on; for a pack the first is packed.
     ///
     /// # Panics
     /// If the disk, which has no fault, fails.
-    pub fn filled() -> Self {
+    pub fn filled(target: Target) -> Self {
         let disk = SimDisk::new();
         let at = Arc::new(disk.clone());
-        let (mut driver, _) = Driver::open(at, options(), 3, TOPIC).expect("an empty disk");
+        let (mut driver, _) = Driver::open(at, options(target), 3, TOPIC).expect("an empty disk");
         driver.begin(TopicSettings::default());
-        let sealed = |driver: &Driver| driver.store.view().status().journal_files > 1;
         let mut from = 0;
-        while !sealed(&driver) {
+        let is_filled = |driver: &Driver| {
+            let status = driver.store.view().status();
+            if target == Target::Pack { status.packs > 0 } else { status.journal_files > 1 }
+        };
+        while !is_filled(&driver) {
             driver.publish(&small(from..from + PER_BATCH, 0));
             // Repeats, and conflicts, which are listed.
             driver.publish(&small(from..from + 2, u64::from(from % (2 * PER_BATCH) == 0)));
@@ -133,11 +142,11 @@ impl Still {
         // A new process has nothing in memory: readers read the files.
         drop(driver);
         let at = Arc::new(disk.clone());
-        let (mut driver, _) = Driver::open(at, options(), 4, TOPIC).expect("the disk works");
+        let (mut driver, _) = Driver::open(at, options(target), 4, TOPIC).expect("the disk works");
         driver.settle();
         let answers = answers(driver.store.view()).expect("the disk works");
         let digest = driver.store.state_digest();
-        let mut still = Self { disk, driver, free_from: 0, answers, digest };
+        let mut still = Self { disk, driver, target, free_from: 0, answers, digest };
         still.free_from = still.written();
         still
     }
@@ -163,8 +172,8 @@ impl Still {
     }
 
     /// Turns a stretch of a file's bits, each on its own.
-    pub fn turn(&self, target: Target, bits: std::ops::Range<u64>, every: u64) -> Sum {
-        let name = self.name(target);
+    pub fn turn(&self, bits: std::ops::Range<u64>, every: u64) -> Sum {
+        let name = self.name(self.target);
         let content = self.disk.content(&name).unwrap_or_default();
         let mut sum = Sum { len_bytes: content.len() as u64, ..Sum::default() };
         let every = every.max(1);
@@ -172,7 +181,7 @@ impl Still {
         for bit in bits.step_by(usize::try_from(every).unwrap_or(usize::MAX)) {
             self.disk.flip_bit(&name, bit);
             sum.turned += 1;
-            if let Err(found) = self.look(target, &name, bit, every, &mut sum) {
+            if let Err(found) = self.look(&name, bit, every, &mut sum) {
                 sum.violations.push(format!("bit {bit} of {name}: {found}"));
             }
             self.disk.flip_bit(&name, bit);
@@ -180,61 +189,62 @@ impl Still {
         sum
     }
 
-    fn look(
-        &self,
-        target: Target,
-        name: &str,
-        bit: u64,
-        every: u64,
-        sum: &mut Sum,
-    ) -> Result<(), Violation> {
+    fn look(&self, name: &str, bit: u64, every: u64, sum: &mut Sum) -> Result<(), Violation> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let reported = match target {
+        let reported = match self.target {
             Target::Journal => {
                 let reports = verify(&disk, &sealed_ends(&disk).unwrap_or_default());
                 reports.map_or(true, |files| {
                     files.iter().any(|file| file.name == name && file.damage.is_some())
                 })
             }
-            Target::Run => verify_runs(&disk).map_or(true, |files| {
+            Target::Run | Target::Pack => verify_runs(&disk).map_or(true, |files| {
                 files.iter().any(|file| file.info.name() == name && file.damage.is_some())
             }),
         };
-        let free = target == Target::Journal && bit / 8 >= self.free_from;
+        let free = self.target == Target::Journal && bit / 8 >= self.free_from;
         ensure(reported != free, "I10", || format!("reported: {reported}, free space: {free}"))?;
         sum.detected += u64::from(reported);
         sum.free += u64::from(free);
         if (bit / every).is_multiple_of(READ_EVERY) {
             sum.reads += 1;
-            match answers(self.driver.store.view()) {
-                Ok(found) => ensure(found == self.answers, "I10", || {
-                    "a reader is served what was not stored".to_owned()
-                })?,
-                Err(_) => sum.refused += 1,
-            }
+            // Who has a block of a pack in memory does not read it again.
+            let is_served = if self.target == Target::Pack {
+                self.starts(bit)? == Some(true)
+            } else {
+                self.serves(self.driver.store.view())?
+            };
+            sum.refused += u64::from(!is_served);
         }
         if (bit / every).is_multiple_of(READ_EVERY * READ_EVERY) {
             sum.starts += 1;
-            sum.not_started += u64::from(!self.starts(bit)?);
+            sum.not_started += u64::from(self.starts(bit)?.is_none());
         }
         Ok(())
     }
 
-    /// Whether a node starts; if so, in the same state, and it serves the same or nothing.
-    fn starts(&self, seed: u64) -> Result<bool, Violation> {
+    /// Whether readers are served all; if they are, as it was stored.
+    fn serves(&self, view: &View) -> Result<bool, Violation> {
+        let found = answers(view);
+        ensure(found.is_err() || found == Ok(self.answers), "I10", || {
+            "a reader is served what was not stored".to_owned()
+        })?;
+        Ok(found.is_ok())
+    }
+
+    /// Whether a node starts; if so, in the same state, and whether it serves all.
+    fn starts(&self, seed: u64) -> Result<Option<bool>, Violation> {
         let disk = Arc::new(self.disk.crash_image(&mut |_| true));
         let at = Timestamp::from_micros(1_900_000_000_000_000);
-        let Ok((store, _)) = Store::<()>::open(disk, options(), &mut Dice::new(seed), at) else {
-            return Ok(false);
+        let Ok((store, _)) =
+            Store::<()>::open(disk, options(self.target), &mut Dice::new(seed), at)
+        else {
+            return Ok(None);
         };
         ensure(store.state_digest() == self.digest, "I10", || {
             "it starts in another state".to_owned()
         })?;
-        let found = answers(store.view());
-        ensure(found.is_err() || found == Ok(self.answers), "I10", || {
-            "after a start, a reader is served what was not stored".to_owned()
-        })?;
-        Ok(true)
+        self.serves(store.view()).map(Some)
     }
 }
 
@@ -304,7 +314,7 @@ impl Sum {
 
 /// Turns all bits of one file.
 fn all(target: Target, args: &Args) -> Sum {
-    let still = Still::filled();
+    let still = Still::filled(target);
     let bits = still.disk.content(&still.name(target)).map_or(0, |file| file.len() as u64 * 8);
     let stretch = STRETCH * args.every.max(1);
     let stretches = usize::try_from(bits.div_ceil(stretch)).expect("a small file");
@@ -312,7 +322,7 @@ fn all(target: Target, args: &Args) -> Sum {
     in_parallel(args.threads, stretches, &|number| {
         let from = number as u64 * stretch;
         case(format!("flips --every {}", args.every));
-        let found = Still::filled().turn(target, from..bits.min(from + stretch), args.every);
+        let found = Still::filled(target).turn(from..bits.min(from + stretch), args.every);
         let mut sum = sum.lock().expect("no thread has panicked");
         sum.add(found);
         eprintln!("{} bits of a {}file", sum.turned, target.text());
@@ -321,13 +331,14 @@ fn all(target: Target, args: &Args) -> Sum {
     sum.into_inner().expect("no thread has panicked")
 }
 
-/// Turns bits of a journal file, of its run, and of the index.
+/// Turns bits of a journal file, of its run, of a pack, and of the index.
 ///
 /// # Panics
 /// If the store does.
 pub fn run(args: &Args) -> ExitCode {
     let started = Instant::now();
-    let (journal, run) = (all(Target::Journal, args), all(Target::Run, args));
+    let [journal, run, pack] =
+        [Target::Journal, Target::Run, Target::Pack].map(|target| all(target, args));
     let index = Mutex::new((0_u64, Vec::new()));
     match Stopped::new() {
         Ok(stopped) => {
@@ -349,8 +360,8 @@ pub fn run(args: &Args) -> ExitCode {
         Err(found) => index.lock().expect("nobody has it").1.push(found.to_string()),
     }
     let (damages, of_index) = index.into_inner().expect("no thread has panicked");
-    let violations: Vec<&String> =
-        journal.violations.iter().chain(&run.violations).chain(&of_index).collect();
+    let of_files = [&journal, &run, &pack].into_iter().flat_map(|sum| &sum.violations);
+    let violations: Vec<&String> = of_files.chain(&of_index).collect();
     for violation in &violations {
         eprintln!(
             "{violation}
@@ -361,6 +372,7 @@ replay: {COMMAND} flips --every {}",
     let line = serde_json::json!({
         "journal": journal.json(),
         "run": run.json(),
+        "pack": pack.json(),
         "index_damages": damages,
         "violations": violations.len(),
         "seconds": started.elapsed().as_secs(),

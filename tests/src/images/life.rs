@@ -2,6 +2,7 @@
 
 use takt_protocol::batch::Verdict;
 use takt_protocol::words::Sequence;
+use takt_reader::{Unpacked, read_unpacked};
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::store::{Answer, Operation, StoreOptions};
 
@@ -52,7 +53,8 @@ pub(super) fn check(
     }
     let Some(store) = player.store() else { return Ok(()) };
     let after = files(image);
-    let contents = takt_reader::read(&after)
+    let unpacked = Unpacked::of(&after);
+    let contents = read_unpacked(&after, &unpacked)
         .map_err(|error| Violation::new("I5", format!("after living on: {error}")))?;
     compare::same(&contents, store.view()).map_err(|what| Violation::new("I5", what))
 }

@@ -74,7 +74,9 @@ fn ensure(
 fn files(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for name in disk.names() {
-        if ["journal-", "run-", "keys-", "conflicts-"].iter().any(|prefix| name.starts_with(prefix))
+        if ["journal-", "run-", "keys-", "conflicts-", "pack-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
             && let Some(content) = disk.content(&name)
         {
             files.insert(name, content);

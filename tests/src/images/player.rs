@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use takt_client::{CursorName, Event, NodeName, TopicName};
 use takt_protocol::batch::StoredBatch;
@@ -11,6 +12,7 @@ use takt_storage::disk::Disk;
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::entry::TopicSettings;
 use takt_storage::journal::JournalOptions;
+use takt_storage::kept::PackCompression;
 use takt_storage::keys::KeyHashes;
 use takt_storage::store::{
     Answer, MirrorTopic, OpenError, Operation, PendingCommit, Staged, Store, StoreError,
@@ -96,6 +98,9 @@ pub fn options() -> StoreOptions {
             reserve_chunk_bytes: 24 << 10,
         },
         retention_bytes: 96 << 10,
+        // Before the oldest files go, most are packed.
+        pack_after: Some(Duration::from_secs(20)),
+        pack_compression: PackCompression::Zstd,
         ..driver::options(NODE)
     }
 }

@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use takt_client::Timestamp;
+use takt_reader::{Unpacked, read_unpacked};
 use takt_storage::disk::Disk;
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::store::{self, OpenReport, Store, StoreOptions};
@@ -39,6 +40,8 @@ pub struct Counts {
     pub sides: u64,
     /// Images whose manifest names a dropped file.
     pub dropped: u64,
+    /// Images whose manifest names a pack.
+    pub packs: u64,
     /// Images with an index of listings.
     pub indexes: u64,
     /// Images without a journal: it had not been made yet.
@@ -61,6 +64,7 @@ impl AddAssign for Counts {
         self.runs += other.runs;
         self.sides += other.sides;
         self.dropped += other.dropped;
+        self.packs += other.packs;
         self.indexes += other.indexes;
         self.empty += other.empty;
         self.lives += other.lives;
@@ -88,7 +92,8 @@ pub fn check_image(
         ensure(!acknowledged, "I1", || "there is no journal any more".to_owned())?;
         return start(image, options, dice, counts).map(drop);
     }
-    let found = takt_reader::read(&before)
+    let unpacked = Unpacked::of(&before);
+    let found = read_unpacked(&before, &unpacked)
         .map_err(|error| Violation::new("I1", format!("the image does not read: {error}")))?;
     check::check(page, &found)?;
     takt_reader::check_runs(&before, &found)
@@ -96,6 +101,7 @@ pub fn check_image(
     counts.runs += u64::from(found.manifest.files.values().any(|file| file.run.is_some()));
     counts.sides += u64::from(!found.manifest.sides.is_empty());
     counts.dropped += u64::from(found.manifest.files.values().any(|file| file.slots.is_empty()));
+    counts.packs += u64::from(!found.manifest.packs.is_empty());
     counts.indexes += u64::from(image.inode("index.redb").is_some());
 
     let untouched = image.crash_image(&mut |_| true);
@@ -114,7 +120,8 @@ pub fn check_image(
     drop(store);
 
     let after = files(image);
-    let again = takt_reader::read(&after)
+    let unpacked = Unpacked::of(&after);
+    let again = read_unpacked(&after, &unpacked)
         .map_err(|error| Violation::new("I1", format!("after the start: {error}")))?;
     let (twice, _) = start(&image.crash_image(&mut |_| false), options, dice, counts)?;
     same(&again, &twice)?;
@@ -152,7 +159,8 @@ pub fn check_started(
 ) -> Result<(), Violation> {
     let (store, _) = start(image, options, dice, &mut Counts::default())?;
     let after = files(image);
-    let contents = takt_reader::read(&after)
+    let unpacked = Unpacked::of(&after);
+    let contents = read_unpacked(&after, &unpacked)
         .map_err(|error| Violation::new("I1", format!("after the start: {error}")))?;
     check::check(page, &contents)?;
     same(&contents, &store)
@@ -185,7 +193,8 @@ fn crash_within(
         crash_within(image.recorded(), options, digest, depth + 1, dice, counts)?;
     } else {
         let after = files(&image);
-        let contents = takt_reader::read(&after).map_err(|error| {
+        let unpacked = Unpacked::of(&after);
+        let contents = read_unpacked(&after, &unpacked).map_err(|error| {
             Violation::new("I1", format!("after crashes within starts: {error}"))
         })?;
         let (store, _) = start(&image.crash_image(&mut |_| false), options, dice, counts)?;

@@ -169,6 +169,7 @@ impl Sum {
                 "runs": counts.runs,
                 "side_files": counts.sides,
                 "dropped_files": counts.dropped,
+                "packs": counts.packs,
                 "index": counts.indexes,
             },
             "lived_on": counts.lives,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use takt_client::Timestamp;
+use takt_reader::{Unpacked, read_unpacked};
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::disk::{Disk, DiskFile};
 use takt_storage::journal::verify;
@@ -78,7 +79,8 @@ impl Directory {
             return Ok(Outcome::Reported);
         }
         let after = files(&disk);
-        let contents = takt_reader::read(&after).map_err(|error| {
+        let unpacked = Unpacked::of(&after);
+        let contents = read_unpacked(&after, &unpacked).map_err(|error| {
             Violation::new("I10", format!("what is not reported does not read: {error}"))
         })?;
         check::check(self.book.page(u64::MAX), &contents)?;

@@ -103,6 +103,8 @@ kinds! {
         Replayed = "replayed",
         /// Runs had been merged.
         Merged = "merged",
+        /// Packs stood for journal files.
+        Packed = "packed",
         /// A run was damaged and is made again.
         RunRebuilt = "run_rebuilt",
         /// The disk was full, and the reserve was used.

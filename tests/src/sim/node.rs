@@ -166,6 +166,8 @@ impl SimNode {
             file_keys_max: plan.file_keys_max,
             retention_bytes: retention,
             retention_age: plan.retention_age.filter(|_| !is_hub),
+            pack_after: plan.pack_after,
+            pack_compression: plan.pack_compression,
         };
         Self {
             number,
@@ -267,6 +269,7 @@ impl SimNode {
             (report.cut.is_some(), Branch::Cut),
             (report.replayed_commits > 0, Branch::Replayed),
             (report.runs_merged > 0, Branch::Merged),
+            (report.packs > 0, Branch::Packed),
             (report.runs_rebuilt > 0, Branch::RunRebuilt),
             (report.used_reserve, Branch::UsedReserve),
         ] {

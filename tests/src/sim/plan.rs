@@ -6,6 +6,7 @@ use std::time::Duration;
 use takt_protocol::limits::HORIZON_S_DEFAULT;
 use takt_protocol::words::TopicName;
 use takt_storage::journal::JournalOptions;
+use takt_storage::kept::PackCompression;
 
 use super::agenda::{At, MS, SECOND};
 use super::faults::Fault;
@@ -20,6 +21,9 @@ const MORE: u64 = 0x5ec_1e83;
 
 /// Of the dice of [`Plan::draw_limits`].
 const LIMITS: u64 = 0x71_8de4;
+
+/// Of the dice of [`Plan::draw_packs`].
+const PACKS: u64 = 0x2901;
 
 /// What a topic's own retention is at its plants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,6 +77,10 @@ pub struct Plan {
     pub retention_bytes: u64,
     /// For how long each plant keeps what it has; `None` is for ever.
     pub retention_age: Option<Duration>,
+    /// After how long nodes pack their files; `None` is for never.
+    pub pack_after: Option<Duration>,
+    /// How they write packs.
+    pub pack_compression: PackCompression,
     /// By topic, what each plant keeps of it at most.
     pub limits: Vec<Limits>,
     /// A node leaves a journal file early at so many keys.
@@ -132,6 +140,8 @@ impl Plan {
             journal,
             retention_bytes: if dice.below(2) == 0 { file_bytes * (2 + dice.below(6)) } else { 0 },
             retention_age: None,
+            pack_after: None,
+            pack_compression: PackCompression::None,
             limits: Vec::new(),
             file_keys_max: usize::MAX,
             horizon_s: HORIZON_S_DEFAULT,
@@ -149,6 +159,7 @@ impl Plan {
         };
         plan.draw_more();
         plan.draw_limits();
+        plan.draw_packs();
         plan
     }
 
@@ -182,6 +193,15 @@ impl Plan {
         }
         if dice.below(3) == 0 {
             self.file_keys_max = 50 + usize::try_from(dice.below(500)).expect("a small number");
+        }
+    }
+
+    /// Drawn apart, as [`Plan::draw_limits`] is.
+    fn draw_packs(&mut self) {
+        let dice = &mut Dice::new(self.seed.wrapping_mul(0xd129_42e9_6e2b_4b8f) ^ PACKS);
+        if dice.below(4) == 0 {
+            self.pack_after = Some(Duration::from_secs(10 + dice.below(200)));
+            self.pack_compression = pick(dice, &[PackCompression::None, PackCompression::Zstd]);
         }
     }
 

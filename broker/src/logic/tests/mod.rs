@@ -76,6 +76,8 @@ impl World {
             file_keys_max: 1 << 20,
             retention_bytes: 0,
             retention_age: Some(DAY),
+            pack_after: None,
+            pack_compression: takt_storage::kept::PackCompression::None,
         };
         let (now, wall) = (Instant::now(), 1_700_000_000_000_000);
         let at = Timestamp::from_micros(wall);

@@ -7,6 +7,7 @@ mod listing;
 mod merging;
 mod mirror;
 mod model;
+mod packing;
 mod publish;
 mod restart;
 mod retention;
@@ -75,6 +76,8 @@ pub(super) fn options(node: &str) -> StoreOptions {
         file_keys_max: 1 << 20,
         retention_bytes: 0,
         retention_age: None,
+        pack_after: None,
+        pack_compression: crate::kept::PackCompression::None,
     }
 }
 

@@ -7,8 +7,9 @@ use takt_protocol::words::{BatchNumber, Offset};
 use super::mirror::{mirror, open_mirror};
 use super::*;
 use crate::journal::Position;
+use crate::kept::is_side;
 use crate::runs::MaskedAddress;
-use crate::view::{ReadError, is_side};
+use crate::view::ReadError;
 
 /// Conflicts by their address, with what was sent.
 type Sent = BTreeMap<MaskedAddress, String>;

@@ -8,41 +8,53 @@ use crate::runs::Slot;
 use crate::view::ReadError;
 
 const LIMIT: u64 = 12 << 10;
+/// With so little of `u`, a file is not packed when that goes.
+const MOSTLY_T: [&str; 9] = ["t", "t", "t", "t", "u", "t", "t", "t", "t"];
 const HOUR_US: i64 = 60 * 60 * 1_000_000;
 
 /// Topics `t`, which keeps all, and `u` with limits; nothing waits for an uplink.
-struct Two {
-    world: World,
-    next: BTreeMap<&'static str, u64>,
+pub(super) struct Two {
+    pub(super) world: World,
+    pub(super) next: BTreeMap<&'static str, u64>,
+    data_len: usize,
+}
+
+fn data(first: u64, len: usize) -> String {
+    format!("{first}{}", "d".repeat(len))
 }
 
 impl Two {
-    fn new(limits: TopicSettings) -> Self {
+    pub(super) fn new(limits: TopicSettings) -> Self {
         let mut world = World::with_topic("plant");
         world.store.set_uplink_needs(Some(BTreeMap::new()));
         world.create("u", limits);
         world.open_producer("p", "u");
-        Self { world, next: BTreeMap::from([("t", 1), ("u", 1)]) }
+        Self { world, next: BTreeMap::from([("t", 1), ("u", 1)]), data_len: 3_000 }
     }
 
-    fn by_size() -> Self {
+    pub(super) fn by_size() -> Self {
         Self::new(TopicSettings { retention_bytes: LIMIT, ..TopicSettings::default() })
     }
 
-    fn by_age() -> Self {
+    /// As [`Two::by_size`], where files with little of `u` are full of `t`.
+    fn mostly_t() -> Self {
+        Self { data_len: 11_500, ..Self::by_size() }
+    }
+
+    pub(super) fn by_age() -> Self {
         let day_ms = 24 * 60 * 60 * 1_000;
         Self::new(TopicSettings { retention_ms: day_ms, ..TopicSettings::default() })
     }
 
     /// Publishes to these topics in turn until `files` more journal files are left behind. Each third
     /// batch of a topic has a known key with other content where `conflicts`.
-    fn fill(&mut self, names: &[&'static str], files: usize, conflicts: bool) {
+    pub(super) fn fill(&mut self, names: &[&'static str], files: usize, conflicts: bool) {
         let current = |world: &World| world.store.state.control.manifest.files.len();
         let there = current(&self.world);
         while current(&self.world) < there + files {
             for name in names {
                 let first = self.next[name];
-                let data = format!("{first}{}", "d".repeat(3_000));
+                let data = data(first, self.data_len);
                 let known = conflicts && first > 1 && first.is_multiple_of(3);
                 let id = if known { "e1".to_owned() } else { format!("e{first}") };
                 let batch = batch(&[event(&id, "x", &data)], first);
@@ -54,21 +66,21 @@ impl Two {
         }
     }
 
-    fn partition(&self, name: &str) -> crate::view::PartitionView {
+    pub(super) fn partition(&self, name: &str) -> crate::view::PartitionView {
         self.world.store.view().partitions(&topic(name))[0].clone()
     }
 
-    fn start(&self, name: &str) -> Offset {
+    pub(super) fn start(&self, name: &str) -> Offset {
         self.partition(name).start
     }
 
-    fn retained(&mut self, name: &str) -> Offset {
+    pub(super) fn retained(&mut self, name: &str) -> Offset {
         retain(&mut self.world);
         self.start(name)
     }
 
     /// All that is kept is found by each way, and nothing that is not.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let view = self.world.store.view();
         for name in ["t", "u"] {
             let shown = self.partition(name);
@@ -101,7 +113,7 @@ impl Two {
         }
     }
 
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         let digest = self.world.store.state_digest();
         self.world.restart();
         assert_eq!(self.world.store.state_digest(), digest);
@@ -109,7 +121,7 @@ impl Two {
         self.check();
     }
 
-    fn hold(&mut self, name: &str, at: Offset) {
+    pub(super) fn hold(&mut self, name: &str, at: Offset) {
         let positions = vec![(self.partition(name).slot, at)];
         let set = Operation::SetCursor {
             name: CursorName::new("c").unwrap(),
@@ -357,8 +369,8 @@ fn open_conflicts_outlive_what_is_trimmed() {
 
 #[test]
 fn a_run_that_is_made_again_leaves_out_what_was_trimmed() {
-    let mut two = Two::by_size();
-    two.fill(&["t", "u"], 5, false);
+    let mut two = Two::mostly_t();
+    two.fill(&MOSTLY_T, 9, false);
     assert!(two.retained("u") > Offset::new(0));
     // The newest snapshot has the trimming.
     two.restart();
@@ -381,8 +393,8 @@ fn a_run_that_is_made_again_leaves_out_what_was_trimmed() {
 fn a_damaged_run_before_a_dropped_file_is_made_again_from_its_file() {
     // Whether the newest snapshot has the trimming, and whether its keys are merged.
     for (restarts, files) in [(0, 1), (2, 1), (2, 8)] {
-        let mut two = Two::by_size();
-        two.fill(&["t", "u"], 1, true);
+        let mut two = Two::mostly_t();
+        two.fill(&MOSTLY_T, 1, true);
         two.fill(&["u"], 3, true);
         two.fill(&["t", "u"], files, true);
         assert!(two.retained("u") > Offset::new(0));
@@ -406,7 +418,7 @@ fn a_damaged_run_before_a_dropped_file_is_made_again_from_its_file() {
         assert!(verify_runs(&disk).unwrap().iter().all(|report| report.damage.is_none()));
         for name in ["t", "u"] {
             // Its keys and its orders are as before.
-            let repeat = event("e1", "x", &format!("1{}", "d".repeat(3_000)));
+            let repeat = event("e1", "x", &data(1, two.data_len));
             let first = two.next[name];
             let more = batch(&[repeat, event("new", "x", "")], first);
             let operation = two.world.publication_to(name, "p", 1, more);

@@ -1,4 +1,4 @@
-//! Runs and commits as a node would write them, from the format's description alone.
+//! Runs, packs and commits as a node would write them, from the format's description alone.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -7,6 +7,7 @@ use crate::{
     filter::{mix, scale},
     journal::Journal,
     manifest::Run,
+    packs::PackFile,
 };
 
 pub(super) const WIDTHS: [usize; 6] = [48, 32, 48, 28, 14, 72];
@@ -176,4 +177,93 @@ pub(super) fn commit(files: &mut Files, entries: &[(u8, Vec<u8>)]) {
     let file = files.get_mut(&name).unwrap();
     file.resize(file.len().max(at + commit.len()), 0);
     file[at..at + commit.len()].copy_from_slice(&commit);
+}
+
+/// A pack that is still to be laid out.
+#[derive(Debug, Clone)]
+pub(super) struct PackDraft {
+    pub(super) journal: [u8; 16],
+    pub(super) pack: PackFile,
+    pub(super) blocks: Vec<BlockDraft>,
+}
+
+/// A block of a pack.
+#[derive(Debug, Clone)]
+pub(super) struct BlockDraft {
+    pub(super) slot: u32,
+    pub(super) zstd: bool,
+    /// Numbers with stored batches.
+    pub(super) batches: Vec<(u64, Vec<u8>)>,
+}
+
+impl BlockDraft {
+    pub(super) fn plain(&self) -> Vec<u8> {
+        let mut out = u32::try_from(self.batches.len()).unwrap().to_le_bytes().to_vec();
+        for (number, batch) in &self.batches {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&u32::try_from(batch.len()).unwrap().to_le_bytes());
+        }
+        self.batches.iter().for_each(|(_, batch)| out.extend_from_slice(batch));
+        out
+    }
+}
+
+impl PackDraft {
+    /// The file, and the pack as the manifest names it.
+    pub(super) fn lay_out(&self) -> (Vec<u8>, PackFile) {
+        let mut pack = self.pack;
+        let (mut out, mut index) = (vec![0; 112], Vec::new());
+        pack.batch_bytes = 0;
+        for block in &self.blocks {
+            let plain = block.plain();
+            let zipped = block.zstd.then(|| zstd::bulk::compress(&plain, 1).unwrap());
+            let bytes = zipped.as_ref().unwrap_or(&plain);
+            index.extend_from_slice(&block.slot.to_le_bytes());
+            index.extend_from_slice(&u32::from(block.zstd).to_le_bytes());
+            index
+                .extend_from_slice(&block.batches.first().map_or(0, |first| first.0).to_le_bytes());
+            index.extend_from_slice(&(out.len() as u64).to_le_bytes());
+            for len in [bytes.len(), plain.len()] {
+                index.extend_from_slice(&u32::try_from(len).unwrap().to_le_bytes());
+            }
+            index.extend_from_slice(&xxh3_128(bytes).to_le_bytes());
+            out.extend_from_slice(bytes);
+            pack.batch_bytes +=
+                block.batches.iter().map(|(_, batch)| batch.len() as u64).sum::<u64>();
+        }
+        pack.blocks = self.blocks.len() as u64;
+        pack.len_bytes = (out.len() + index.len()) as u64;
+        out.extend_from_slice(&index);
+        out[..8].copy_from_slice(b"TAKTPAK\n");
+        out[8] = 1;
+        out[12..16].copy_from_slice(&pack.serial.to_le_bytes());
+        out[16..32].copy_from_slice(&self.journal);
+        let numbers = [pack.start, pack.end, pack.blocks, pack.len_bytes, pack.batch_bytes];
+        for (at, number) in (32..).step_by(8).zip(numbers) {
+            out[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        pack.checksum = seal_pack(&mut out, self.blocks.len());
+        (out, pack)
+    }
+}
+
+/// Computes again what vouches for index and header; returns the header's checksum.
+pub(super) fn seal_pack(pack: &mut [u8], blocks: usize) -> u128 {
+    let index = xxh3_128(&pack[pack.len() - blocks * 48..]);
+    pack[80..96].copy_from_slice(&index.to_le_bytes());
+    let seal = xxh3_128(&pack[..96]);
+    pack[96..112].copy_from_slice(&seal.to_le_bytes());
+    seal
+}
+
+/// The words of a pack in the manifest.
+pub(super) fn pack_words(pack: &PackFile) -> Vec<u8> {
+    let mut out = Vec::new();
+    let numbers = [pack.start, pack.end, u64::from(pack.serial), pack.blocks, pack.len_bytes];
+    for number in numbers {
+        varint(&mut out, number);
+    }
+    varint(&mut out, pack.batch_bytes);
+    out.extend_from_slice(&pack.checksum.to_le_bytes());
+    out
 }

@@ -202,7 +202,7 @@ fn entries_of_merged_runs_that_do_not_fit_are_refused() {
 }
 
 /// What ends a snapshot of version 1.
-fn manifest_bytes(manifest: &Manifest) -> Vec<u8> {
+pub(super) fn manifest_bytes(manifest: &Manifest) -> Vec<u8> {
     let mut out = Vec::new();
     varint(&mut out, manifest.runs_upto);
     varint(&mut out, manifest.files.len() as u64);
@@ -303,7 +303,7 @@ fn snapshots_from_version_2_on_name_merged_runs() {
     }
     assert!(snapshot::read(&[&good[..], &[0]].concat()).is_err());
     let mut newer = good.clone();
-    newer[0] = 4;
+    newer[0] = 5;
     assert!(snapshot::read(&newer).is_err());
 
     // Keys are forgotten from the front, by whole runs.

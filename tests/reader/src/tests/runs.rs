@@ -23,7 +23,7 @@ pub(super) fn runs(files: &Files) -> Vec<(SealedFile, Draft)> {
 }
 
 /// Checks the directory with the run exchanged, for the manifest too.
-fn check_with(files: &Files, draft: &Draft) -> Result<(), RunsError> {
+pub(super) fn check_with(files: &Files, draft: &Draft) -> Result<(), RunsError> {
     let mut contents = read(files).unwrap();
     let (bytes, run) = draft.lay_out();
     let mut files = files.clone();
@@ -40,7 +40,7 @@ pub(super) fn why(result: Result<(), RunsError>) -> &'static str {
 }
 
 /// How many order keys begin in it, as the check of a wrong number tells.
-fn with_new_orders(files: &Files, mut draft: Draft) -> Draft {
+pub(super) fn with_new_orders(files: &Files, mut draft: Draft) -> Draft {
     let known = (0..1_000).find(|count| {
         draft.new_orders = *count;
         check_with(files, &draft).is_ok()

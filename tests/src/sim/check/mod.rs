@@ -62,9 +62,10 @@ pub fn api(world: &mut World) {
 pub fn raw(world: &mut World) {
     world.history.close();
     let files: Vec<_> = world.nodes.iter().map(|node| node.disk.files()).collect();
+    let unpacked: Vec<_> = files.iter().map(takt_reader::Unpacked::of).collect();
     let mut nodes = Vec::new();
-    for (node, files) in world.nodes.iter().zip(&files) {
-        let contents = match takt_reader::read(files) {
+    for ((node, files), unpacked) in world.nodes.iter().zip(&files).zip(&unpacked) {
+        let contents = match takt_reader::read_unpacked(files, unpacked) {
             Ok(contents) => contents,
             Err(error) => {
                 let what = format!("{}: the files do not read: {error}", node.name);

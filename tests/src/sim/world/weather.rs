@@ -101,7 +101,9 @@ impl World {
         {
             // The other reader says whether what turned says anything.
             let files = node.disk.files();
-            let read = takt_reader::read(&files).map_err(|error| error.to_string());
+            let unpacked = takt_reader::Unpacked::of(&files);
+            let read =
+                takt_reader::read_unpacked(&files, &unpacked).map_err(|error| error.to_string());
             let whole = read.and_then(|contents| {
                 let runs = takt_reader::check_runs(&files, &contents);
                 runs.map_err(|error| error.to_string())

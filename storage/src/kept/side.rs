@@ -22,13 +22,13 @@
 
 use std::io;
 
-use bytes::Bytes;
 use takt_protocol::batch::StoredBatch;
-use takt_protocol::chunks::Chunks;
 use takt_protocol::varint::{Cursor, Truncated};
 use takt_protocol::words::BatchNumber;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use super::KeptError;
+use super::file::{self, IndexAt, Named, Source};
 use crate::disk::{Disk, DiskFile};
 use crate::entry::SideFile;
 use crate::journal::{Incarnation, JournalId, Position};
@@ -38,42 +38,6 @@ const HEADER: usize = 96;
 const ROW: usize = 40;
 const MAGIC: [u8; 8] = *b"TAKTSID\n";
 const VERSION: u16 = 1;
-
-/// Why a side file gives no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum SideError {
-    /// There is no such file.
-    #[error("the side file {name} is missing")]
-    Missing {
-        /// The file's name.
-        name: String,
-    },
-    /// It is not what the manifest says, or it rotted.
-    #[error("the side file {name} is damaged: {what}")]
-    Corrupt {
-        /// The file's name.
-        name: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// It is of another format version.
-    #[error("the side file {name} has format version {version}, which is not known")]
-    Version {
-        /// The file's name.
-        name: String,
-        /// The version.
-        version: u16,
-    },
-    /// The disk failed.
-    #[error("the side file {name} could not be read")]
-    Io {
-        /// The file's name.
-        name: String,
-        /// What the disk said.
-        #[source]
-        error: io::Error,
-    },
-}
 
 /// One batch in a side file.
 #[derive(Debug, Clone, Copy)]
@@ -155,12 +119,7 @@ impl<'a> SideWriter<'a> {
         let at = data_at(batches);
         let batches = batches as u64;
         let side = SideFile { start, incarnation, batches, len_bytes: 0, checksum: 0 };
-        let temporary = temporary(&side);
-        match disk.remove(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let file = disk.create(&temporary)?;
+        let file = file::create(disk, &side.name())?;
         Ok(Self { disk, file, side, rows: Vec::new(), at })
     }
 
@@ -196,14 +155,9 @@ impl<'a> SideWriter<'a> {
         bytes.extend_from_slice(&index);
         file.write_at(0, &bytes)?;
         file.sync_all()?;
-        disk.rename(&temporary(&side), &side.name())?;
-        disk.sync_dir()?;
+        file::name(disk, &side.name())?;
         Ok(side)
     }
-}
-
-fn temporary(side: &SideFile) -> String {
-    format!("{}.tmp", side.name())
 }
 
 /// Whether a file is a side file or was to become one.
@@ -220,8 +174,7 @@ pub(crate) fn parse_side(name: &str) -> Option<Position> {
 /// A side file that answers.
 #[derive(Debug)]
 pub(crate) struct SideReader {
-    name: String,
-    file: Box<dyn DiskFile>,
+    source: Source,
     rows: Vec<Row>,
 }
 
@@ -231,38 +184,23 @@ impl SideReader {
         disk: &dyn Disk,
         journal: JournalId,
         side: &SideFile,
-    ) -> Result<Self, SideError> {
-        let name = side.name();
-        let file = match disk.open(&name, false) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(SideError::Missing { name });
-            }
-            Err(error) => return Err(SideError::Io { name, error }),
+    ) -> Result<Self, KeptError> {
+        let source = Source::open(disk, side.name())?;
+        let named = Named {
+            magic: MAGIC,
+            version: VERSION,
+            len_bytes: side.len_bytes,
+            checksum: side.checksum,
+            header_len: HEADER,
+            rows: side.batches,
+            row_len: ROW,
+            index_at: IndexAt::Front,
         };
-        let mut reader = Self { name, file, rows: Vec::new() };
-        let len = reader.file.len().map_err(|error| reader.io(error))?;
-        if len != side.len_bytes {
-            return Err(reader.corrupt("its length is wrong"));
-        }
-        let index_len = usize::try_from(side.batches).ok().and_then(|n| n.checked_mul(ROW));
-        let index_len = index_len.filter(|n| (HEADER + *n) as u64 <= len);
-        let index_len = index_len.ok_or_else(|| reader.corrupt("it is too short"))?;
-        let head = reader.bytes(0, HEADER)?;
-        let version = u16::from_le_bytes([head[8], head[9]]);
-        if head[..8] == MAGIC && version != VERSION {
-            return Err(SideError::Version { name: reader.name, version });
-        }
-        let index = reader.bytes(HEADER as u64, index_len)?;
-        let (mut expected, checksum) = header(side, journal, xxh3_128(&index));
-        expected.extend_from_slice(&checksum.to_le_bytes());
-        if checksum != side.checksum || expected != head {
-            return Err(reader.corrupt("its header or index is not the named one"));
-        }
+        let index = source.index(&named, |hash| header(side, journal, hash))?;
         let rows = index.chunks(ROW).map(|row| Row::decode(&mut Cursor::new(row)));
         let rows: Result<Vec<_>, _> = rows.collect();
-        reader.rows = rows.map_err(|_| reader.corrupt("its index is not well formed"))?;
-        Ok(reader)
+        let rows = rows.map_err(|_| source.corrupt("its index is not well formed"))?;
+        Ok(Self { source, rows })
     }
 
     /// A batch; `None` if it is not in here.
@@ -270,7 +208,7 @@ impl SideReader {
         &self,
         slot: Slot,
         number: BatchNumber,
-    ) -> Result<Option<StoredBatch>, SideError> {
+    ) -> Result<Option<StoredBatch>, KeptError> {
         let Ok(index) = self.rows.binary_search_by_key(&(slot, number), Row::key) else {
             return Ok(None);
         };
@@ -278,38 +216,18 @@ impl SideReader {
     }
 
     /// Reads and verifies all of it.
-    pub(crate) fn verify(&self) -> Result<(), SideError> {
+    pub(crate) fn verify(&self) -> Result<(), KeptError> {
         self.rows.iter().try_for_each(|row| self.read(row).map(drop))
     }
 
-    fn read(&self, row: &Row) -> Result<StoredBatch, SideError> {
-        let bytes = self.bytes(row.at, row.len_bytes as usize)?;
+    fn read(&self, row: &Row) -> Result<StoredBatch, KeptError> {
+        let bytes = self.source.read(row.at, row.len_bytes as usize)?;
         if xxh3_128(&bytes) != row.checksum {
-            return Err(self.corrupt("the checksum of a batch is wrong"));
+            return Err(self.source.corrupt("the checksum of a batch is wrong"));
         }
-        let batch = StoredBatch::take(&mut Chunks::from(bytes));
-        let batch = batch.ok().filter(|batch| batch.header().batch_number == row.batch_number);
-        batch.ok_or_else(|| self.corrupt("a batch is none"))
-    }
-
-    fn bytes(&self, at: u64, len: usize) -> Result<Bytes, SideError> {
-        let mut bytes = vec![0; len];
-        self.file.read_at(at, &mut bytes).map_err(|error| self.io(error))?;
-        Ok(bytes.into())
-    }
-
-    fn corrupt(&self, what: &'static str) -> SideError {
-        SideError::Corrupt { name: self.name.clone(), what }
-    }
-
-    fn io(&self, error: io::Error) -> SideError {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            self.corrupt("it is too short")
-        } else {
-            SideError::Io { name: self.name.clone(), error }
-        }
+        self.source.batch(bytes, row.batch_number)
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

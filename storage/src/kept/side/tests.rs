@@ -1,6 +1,8 @@
 //! The bytes of a side file, for ever.
 
+use bytes::Bytes;
 use takt_protocol::batch::{Batch, BatchBuilder, Compression, StoredHeader, StoredKind};
+use takt_protocol::chunks::Chunks;
 use takt_protocol::event::Event;
 use takt_protocol::words::{
     Epoch, Offset, PartitionChain, PartitionNumber, ProducerId, Sequence, Timestamp,
@@ -9,7 +11,7 @@ use takt_protocol::words::{
 use super::*;
 use crate::disk::sim::SimDisk;
 
-fn stored(number: u64) -> StoredBatch {
+pub(in crate::kept) fn stored(number: u64) -> StoredBatch {
     let mut builder = BatchBuilder::new(Compression::None);
     let event = Event { source: "s".into(), kind: "k".into(), ..Event::default() };
     builder.push(&event).unwrap();

@@ -1,0 +1,183 @@
+//! Reading a pack.
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use takt_protocol::varint::{Cursor, Truncated};
+use takt_protocol::words::BatchNumber;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    BLOCK_BYTES_MAX, BlockRow, HEADER, MAGIC, PLACE, PackCompression, ROW, VERSION, header,
+};
+use crate::disk::Disk;
+use crate::entry::PackFile;
+use crate::journal::JournalId;
+use crate::kept::KeptError;
+use crate::kept::file::{IndexAt, Named, Source};
+use crate::runs::Slot;
+use crate::sync::Mutex;
+
+/// How many blocks stay in memory: who reads on finds the next batches there.
+const RECENT_MAX: usize = 4;
+
+/// A pack that answers. It stays readable when its name is removed.
+#[derive(Debug)]
+pub struct PackReader {
+    info: PackFile,
+    source: Source,
+    rows: Vec<BlockRow>,
+    /// By the index of their rows, the newest first.
+    recent: Mutex<VecDeque<(usize, Block)>>,
+}
+
+/// A verified block.
+#[derive(Debug, Clone)]
+struct Block {
+    bytes: Bytes,
+    batches: usize,
+}
+
+impl Block {
+    fn take(bytes: Bytes) -> Result<Self, Truncated> {
+        let mut cursor = Cursor::new(&bytes);
+        let batches = u32::from_le_bytes(cursor.array()?) as usize;
+        let mut len = batches.checked_mul(PLACE).and_then(|len| len.checked_add(4));
+        for _ in 0..batches {
+            let _number: [u8; 8] = cursor.array()?;
+            let more = u32::from_le_bytes(cursor.array()?) as usize;
+            len = len.and_then(|len| len.checked_add(more));
+        }
+        if len == Some(bytes.len()) { Ok(Self { bytes, batches }) } else { Err(Truncated) }
+    }
+
+    /// Numbers with the bytes of their batches, in their order.
+    fn batches(&self) -> impl Iterator<Item = (BatchNumber, Bytes)> + '_ {
+        let mut at = 4 + self.batches * PLACE;
+        self.bytes[4..at].chunks_exact(PLACE).map(move |place| {
+            let (number, len) = place.split_at(8);
+            let number = u64::from_le_bytes(number.try_into().expect("8 bytes"));
+            let len = u32::from_le_bytes(len.try_into().expect("4 bytes")) as usize;
+            let bytes = self.bytes.slice(at..at + len);
+            at += len;
+            (BatchNumber::new(number), bytes)
+        })
+    }
+}
+
+impl PackReader {
+    /// Opens the pack that the manifest of `journal` names, and verifies header and index.
+    ///
+    /// # Errors
+    /// [`KeptError`] if it is missing, damaged, another than the named one, or cannot be read.
+    pub fn open(disk: &dyn Disk, journal: JournalId, info: &PackFile) -> Result<Self, KeptError> {
+        let source = Source::open(disk, info.name())?;
+        let named = Named {
+            magic: MAGIC,
+            version: VERSION,
+            len_bytes: info.len_bytes,
+            checksum: info.checksum,
+            header_len: HEADER,
+            rows: info.blocks,
+            row_len: ROW,
+            index_at: IndexAt::End,
+        };
+        let index = source.index(&named, |hash| header(info, journal, hash))?;
+        let index_at = info.len_bytes - index.len() as u64;
+        let rows = index.chunks(ROW).map(|row| BlockRow::decode(&mut Cursor::new(row)));
+        let rows: Result<Vec<_>, _> = rows.collect();
+        let rows = rows.map_err(|_| source.corrupt("its index is not well formed"))?;
+        let mut at = HEADER as u64;
+        for row in &rows {
+            let fits = row.at == at && row.plain_len as usize <= BLOCK_BYTES_MAX;
+            at = at.saturating_add(u64::from(row.len_bytes));
+            if !fits || at > index_at {
+                return Err(source.corrupt("its index is not well formed"));
+            }
+        }
+        if at != index_at || !rows.is_sorted_by(|a, b| a.key() < b.key()) {
+            return Err(source.corrupt("its index is not well formed"));
+        }
+        Ok(Self { info: *info, source, rows, recent: Mutex::default() })
+    }
+
+    /// What the manifest says of it.
+    pub fn info(&self) -> &PackFile {
+        &self.info
+    }
+
+    /// The bytes of a stored batch; `None` if it is not in here.
+    ///
+    /// # Errors
+    /// [`KeptError`] where its block does not verify, or the disk fails.
+    pub fn batch(&self, slot: Slot, number: BatchNumber) -> Result<Option<Bytes>, KeptError> {
+        let behind = self.rows.partition_point(|row| row.key() <= (slot, number));
+        let Some(index) = behind.checked_sub(1) else { return Ok(None) };
+        if self.rows[index].slot != slot {
+            return Ok(None);
+        }
+        let block = match self.recent(index) {
+            Some(block) => block,
+            None => self.load(index)?,
+        };
+        let found = block.batches().find(|(found, _)| *found == number);
+        Ok(found.map(|(_, bytes)| bytes))
+    }
+
+    /// Reads and verifies all of it.
+    ///
+    /// # Errors
+    /// [`KeptError`] with the first damage.
+    pub fn verify(&self) -> Result<(), KeptError> {
+        let mut len_bytes = 0;
+        for row in &self.rows {
+            let block = self.read(row)?;
+            let mut before = None;
+            for (number, bytes) in block.batches() {
+                let in_turn = before.is_none_or(|before| before < number);
+                if !in_turn || (before.is_none() && number != row.first) {
+                    return Err(self.source.corrupt("a block's batches are not in their order"));
+                }
+                before = Some(number);
+                len_bytes += bytes.len() as u64;
+                self.source.batch(bytes, number)?;
+            }
+        }
+        if len_bytes == self.info.batch_bytes {
+            Ok(())
+        } else {
+            Err(self.source.corrupt("its batches are not as long as it says"))
+        }
+    }
+
+    fn recent(&self, index: usize) -> Option<Block> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().find(|(at, _)| *at == index).map(|(_, block)| block.clone())
+    }
+
+    fn load(&self, index: usize) -> Result<Block, KeptError> {
+        let block = self.read(&self.rows[index])?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.truncate(RECENT_MAX - 1);
+        recent.push_front((index, block.clone()));
+        Ok(block)
+    }
+
+    fn read(&self, row: &BlockRow) -> Result<Block, KeptError> {
+        let bytes = self.source.read(row.at, row.len_bytes as usize)?;
+        if xxh3_128(&bytes) != row.checksum {
+            return Err(self.source.corrupt("the checksum of a block is wrong"));
+        }
+        let plain_len = row.plain_len as usize;
+        let plain = match row.compression {
+            PackCompression::None => Some(bytes),
+            PackCompression::Zstd => {
+                zstd::bulk::decompress(&bytes, plain_len).ok().map(Bytes::from)
+            }
+        };
+        let plain = plain.filter(|plain| plain.len() == plain_len);
+        let block = plain.and_then(|plain| Block::take(plain).ok());
+        block.ok_or_else(|| self.source.corrupt("a block is none"))
+    }
+}

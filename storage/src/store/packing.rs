@@ -1,0 +1,564 @@
+//! Packing: what sealed journal files still hold goes into a pack, and the files are given back.
+//!
+//! A file is packed when the retention of topics has taken at least half of what it takes on the disk,
+//! or, where old files are to be archived, when it is old enough. It goes on in steps, behind all other
+//! work, and pauses while there are commits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use takt_protocol::words::{BatchNumber, Timestamp};
+
+use super::files::{POOL_PAUSE_US, RETRY_MAX_US, RETRY_US, is_due};
+use super::job::Work;
+use super::{OpenError, Store};
+use crate::disk::Disk;
+use crate::entry::{Entry, PackFile, SealedFile};
+use crate::journal::{JournalId, Position};
+use crate::kept::{KeptError, PackCompression, PackReader, PackWriter, parse_pack};
+use crate::runs::{Extent, RunError, Slot};
+use crate::view::{ReadError, View};
+
+/// What is read or written in one step, in bytes: a commit may wait behind it.
+const STEP_BYTES: usize = 4 << 20;
+/// Batches are put in their order in memory, so many bytes at a time. Each time, the files that hold
+/// them are read from end to end where partitions are mixed.
+const SORTED_BYTES: usize = 32 << 20;
+/// How many extents are asked of a run at a time.
+const PAGE: usize = 256;
+/// A pack so much shorter than a journal file is packed again together with what lies beside it.
+const SMALL: u64 = 8;
+
+/// A journal file, or a pack, as the choice of what to pack sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unit {
+    start: Position,
+    end: Position,
+    /// What it takes on the disk; of a pack, what it held when it was written.
+    held_bytes: u64,
+    /// What of it is kept.
+    live_bytes: u64,
+    is_pack: bool,
+    /// It is packed for another reason than the space that it takes.
+    is_wanted: bool,
+}
+
+impl Unit {
+    fn is_due(&self) -> bool {
+        self.is_wanted || self.live_bytes <= self.held_bytes / 2
+    }
+
+    fn is_small(&self, file_bytes: u64) -> bool {
+        self.is_pack && self.live_bytes <= file_bytes / SMALL
+    }
+}
+
+/// Which of these, oldest first, are packed next, as a range of their indexes: the first that is due, with
+/// those beside it that are due too, or small packs, as long as all of it is no longer than a
+/// journal file. `None` where none is due.
+fn due_pack(units: &[Unit], file_bytes: u64) -> Option<Range<usize>> {
+    let first = units.iter().position(Unit::is_due)?;
+    let mut range = first..first + 1;
+    let mut live_bytes = units[first].live_bytes;
+    let joins = |unit: &Unit, live_bytes: u64| {
+        let fits = live_bytes.saturating_add(unit.live_bytes) <= file_bytes;
+        fits && (unit.is_due() || unit.is_small(file_bytes))
+    };
+    while let Some(unit) = units.get(range.end).filter(|unit| joins(unit, live_bytes)) {
+        live_bytes += unit.live_bytes;
+        range.end += 1;
+    }
+    let before = |start: usize| Some(&units[start.checked_sub(1)?]);
+    while let Some(unit) = before(range.start).filter(|unit| joins(unit, live_bytes)) {
+        live_bytes += unit.live_bytes;
+        range.start -= 1;
+    }
+    Some(range)
+}
+
+/// How far packing has come.
+#[derive(Debug, Default)]
+enum Stage {
+    /// Nothing is packed.
+    #[default]
+    None,
+    /// A step of it is out as a job.
+    Out,
+    /// It goes on at this time, or when there is nothing to be written.
+    Paused(Box<PackWork>, Timestamp),
+    /// It is done, and the entry of the pack is not durable yet.
+    Unnamed(Arc<PackReader>),
+}
+
+/// What goes on around packs.
+#[derive(Debug, Default)]
+pub(super) struct Packing {
+    stage: Stage,
+    /// Something has changed of what decides whether there is something to pack.
+    look: bool,
+    /// The last pause before another attempt.
+    pause_us: i64,
+    retry_at: Option<Timestamp>,
+}
+
+impl Packing {
+    pub(super) fn look_again(&mut self) {
+        self.look = true;
+    }
+}
+
+/// Which batches go into a pack.
+#[derive(Debug)]
+pub(super) struct PackPlan {
+    disk: Arc<dyn Disk>,
+    journal: JournalId,
+    view: View,
+    range: (Position, Position),
+    serial: u32,
+    compression: PackCompression,
+    /// The partitions that are kept, each with the files that hold it, oldest first.
+    sources: Vec<(Slot, Vec<Position>)>,
+    live_bytes: u64,
+    /// What must stay free on the disk beside the pack, in bytes.
+    margin_bytes: u64,
+}
+
+/// A pack that is written in steps.
+#[derive(Debug)]
+pub(super) struct PackWork {
+    disk: Arc<dyn Disk>,
+    journal: JournalId,
+    view: View,
+    writer: PackWriter,
+    batches: Batches,
+    lot: Lot,
+}
+
+/// The batches that go into the pack, by partition and number.
+#[derive(Debug)]
+struct Batches {
+    sources: Vec<(Slot, Vec<Position>)>,
+    slot: usize,
+    file: usize,
+    /// The next batch in that file.
+    from: BatchNumber,
+}
+
+/// Batches that are read in the order in which they lie, and written in that of the pack.
+#[derive(Debug, Default)]
+struct Lot {
+    /// Each with the place of its bytes in `bytes`.
+    extents: Vec<(Extent, usize)>,
+    bytes: Vec<u8>,
+    /// Indexes of `extents` in the order in which they lie.
+    to_read: Vec<u32>,
+    read: usize,
+    written: usize,
+}
+
+/// A pack that is begun or goes on.
+#[derive(Debug)]
+pub(super) enum PackTask {
+    Begin(Box<PackPlan>),
+    GoOn(Box<PackWork>),
+}
+
+impl PackTask {
+    pub(super) fn run(self) -> Result<PackStep, PackError> {
+        match self {
+            Self::Begin(plan) => plan.begin().map(Box::new).map(PackStep::More),
+            Self::GoOn(work) => work.step(),
+        }
+    }
+}
+
+/// Where a pack stands.
+#[derive(Debug)]
+pub(super) enum PackStep {
+    More(Box<PackWork>),
+    Done(Arc<PackReader>),
+}
+
+/// Why a pack was given up. What it was to hold is where it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PackError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Verify(#[from] KeptError),
+    #[error(transparent)]
+    Write(#[from] io::Error),
+}
+
+impl PackPlan {
+    fn begin(self) -> Result<PackWork, PackError> {
+        let Self { disk, journal, view, range, serial, compression, sources, .. } = self;
+        if disk.free_bytes()? < self.live_bytes.saturating_add(self.margin_bytes) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+        }
+        let writer = PackWriter::begin(&*disk, range, serial, compression)?;
+        let batches = Batches { sources, slot: 0, file: 0, from: BatchNumber::new(0) };
+        Ok(PackWork { disk, journal, view, writer, batches, lot: Lot::default() })
+    }
+}
+
+impl PackWork {
+    fn abandon(self) {
+        self.writer.abandon(&*self.disk);
+    }
+
+    /// Does the next step, of 4 MiB or less.
+    fn step(mut self) -> Result<PackStep, PackError> {
+        match self.advance() {
+            Ok(true) => Ok(PackStep::More(Box::new(self))),
+            Ok(false) => {
+                let pack = self.writer.finish(&*self.disk, self.journal)?;
+                let reader = PackReader::open(&*self.disk, self.journal, &pack)?;
+                Ok(PackStep::Done(Arc::new(reader)))
+            }
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is more to do.
+    fn advance(&mut self) -> Result<bool, PackError> {
+        let Self { view, writer, batches, lot, .. } = self;
+        if lot.written == lot.extents.len() {
+            return Ok(lot.fill(view, batches)?);
+        }
+        if lot.read < lot.to_read.len() {
+            lot.read(view)?;
+        } else {
+            lot.write(writer)?;
+        }
+        Ok(true)
+    }
+}
+
+impl Lot {
+    /// Chooses the next batches; `false` where there are no more.
+    fn fill(&mut self, view: &View, batches: &mut Batches) -> Result<bool, RunError> {
+        self.extents.clear();
+        let mut len = 0;
+        while len < SORTED_BYTES {
+            let page = batches.page(view)?;
+            if page.is_empty() {
+                break;
+            }
+            for extent in page {
+                self.extents.push((extent, len));
+                len += extent.len_bytes as usize;
+            }
+        }
+        self.bytes.clear();
+        self.bytes.resize(len, 0);
+        let count = u32::try_from(self.extents.len()).unwrap_or(u32::MAX);
+        self.to_read = (0..count).collect();
+        let extents = &self.extents;
+        self.to_read.sort_by_key(|index| extents[*index as usize].0.position);
+        (self.read, self.written) = (0, 0);
+        Ok(count > 0)
+    }
+
+    fn read(&mut self, view: &View) -> Result<(), ReadError> {
+        let mut len = 0;
+        while let Some(index) = self.to_read.get(self.read).filter(|_| len < STEP_BYTES) {
+            let (extent, at) = &self.extents[*index as usize];
+            let bytes = view.bytes(extent)?;
+            self.bytes[*at..at + bytes.len()].copy_from_slice(&bytes);
+            len += bytes.len();
+            self.read += 1;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, writer: &mut PackWriter) -> io::Result<()> {
+        let mut len = 0;
+        while let Some((extent, at)) = self.extents.get(self.written).filter(|_| len < STEP_BYTES) {
+            let bytes = &self.bytes[*at..at + extent.len_bytes as usize];
+            self.written += 1;
+            #[cfg(takt_planted)]
+            if takt_protocol::planted::is("pack_forgets_a_batch")
+                && self.written == self.extents.len()
+            {
+                break;
+            }
+            writer.push(extent.slot, extent.batch_number, bytes)?;
+            len += bytes.len();
+        }
+        writer.sync()
+    }
+}
+
+impl Batches {
+    /// The next ones, all of one partition and file; empty behind the last.
+    fn page(&mut self, view: &View) -> Result<Vec<Extent>, RunError> {
+        while let Some((slot, files)) = self.sources.get(self.slot) {
+            let Some(start) = files.get(self.file) else {
+                (self.slot, self.file) = (self.slot + 1, 0);
+                self.from = BatchNumber::new(0);
+                continue;
+            };
+            let page = match view.catalog().run(*start) {
+                Some(run) => run.extents_from(*slot, self.from, PAGE)?,
+                // It was dropped meanwhile.
+                None => Vec::new(),
+            };
+            if let Some(last) = page.last() {
+                self.from = last.batch_number.advance(1);
+                return Ok(page);
+            }
+            self.file += 1;
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl<T> Store<T> {
+    pub(super) fn pack_work(&mut self, now: Timestamp) -> Option<Work> {
+        let task = match std::mem::take(&mut self.packing.stage) {
+            Stage::Paused(work, at) if self.in_flight && !is_due(Some(at), now) => {
+                self.packing.stage = Stage::Paused(work, at);
+                return None;
+            }
+            Stage::Paused(work, _) => PackTask::GoOn(work),
+            Stage::None => PackTask::Begin(Box::new(self.pack_due(now)?)),
+            stage @ (Stage::Out | Stage::Unnamed(_)) => {
+                self.packing.stage = stage;
+                return None;
+            }
+        };
+        self.packing.stage = Stage::Out;
+        Some(Work::Pack(task))
+    }
+
+    fn pack_due(&mut self, now: Timestamp) -> Option<PackPlan> {
+        // The journal files of a merged run that is lost are its keys' last witness.
+        if !is_due(self.packing.retry_at, now) || self.unread_merge().is_some() {
+            return None;
+        }
+        if !std::mem::take(&mut self.packing.look) {
+            return None;
+        }
+        let units = self.pack_units(now);
+        let file_bytes = self.options.journal.file_bytes;
+        let chosen = &units[due_pack(&units, file_bytes)?];
+        let range = (chosen[0].start, chosen[chosen.len() - 1].end);
+        let manifest = &self.state.control.manifest;
+        let mut sources: BTreeMap<Slot, Vec<Position>> = BTreeMap::new();
+        for (start, file) in manifest.files.range(range.0..range.1) {
+            for end in &file.slots {
+                sources.entry(end.slot).or_default().push(*start);
+            }
+        }
+        let older = manifest.packs.range(range.0..range.1).map(|(_, pack)| pack.serial);
+        // On a full disk, the room for it is what it gives back.
+        let margin_bytes = if self.full { 0 } else { file_bytes.saturating_mul(2) };
+        Some(PackPlan {
+            disk: Arc::clone(&self.disk),
+            journal: self.journal.id(),
+            view: self.view.clone(),
+            range,
+            serial: older.max().map_or(0, |serial| serial + 1),
+            compression: self.options.pack_compression,
+            sources: sources.into_iter().collect(),
+            live_bytes: chosen.iter().map(|unit| unit.live_bytes).sum(),
+            margin_bytes,
+        })
+    }
+
+    /// The sealed files that hold something, and the packs, oldest first.
+    fn pack_units(&self, now: Timestamp) -> Vec<Unit> {
+        let manifest = &self.state.control.manifest;
+        let partitions = &self.state.control.partitions;
+        let mut ends: Vec<u64> = partitions.iter().map(|partition| partition.start.bytes).collect();
+        let lens: BTreeMap<Position, u64> =
+            self.journal.files().iter().map(|file| (file.start, file.len_bytes)).collect();
+        let mut units: Vec<Unit> = Vec::new();
+        for file in manifest.files.values().filter(|file| !file.slots.is_empty()) {
+            let mut live_bytes = 0;
+            for end in &file.slots {
+                let before = &mut ends[end.slot.get() as usize];
+                live_bytes += end.appended_bytes.saturating_sub(*before);
+                *before = end.appended_bytes;
+            }
+            let SealedFile { start, end, .. } = *file;
+            if let Some(pack) = manifest.pack_of(start) {
+                match units.last_mut().filter(|unit| unit.is_pack && unit.start == pack.start) {
+                    Some(unit) => unit.live_bytes += live_bytes,
+                    None => units.push(Unit {
+                        start: pack.start,
+                        end: pack.end,
+                        held_bytes: pack.batch_bytes,
+                        live_bytes,
+                        is_pack: true,
+                        is_wanted: false,
+                    }),
+                }
+                continue;
+            }
+            // Nothing else has what its run is to be made from.
+            let Some(run) = self.view.catalog().run(start) else { continue };
+            if self.files.is_unwritten(start) {
+                continue;
+            }
+            let is_trimmed = file.slots.len() < run.slots().count();
+            let len_bytes = lens.get(&start).copied().unwrap_or(0);
+            let held_bytes = if is_trimmed { len_bytes } else { live_bytes };
+            let is_wanted = self.is_to_be_archived(file, now);
+            units.push(Unit { start, end, held_bytes, live_bytes, is_pack: false, is_wanted });
+        }
+        units
+    }
+
+    fn is_to_be_archived(&self, file: &SealedFile, now: Timestamp) -> bool {
+        self.options.pack_after.is_some_and(|after| {
+            let age_us =
+                self.age_time(now).as_micros().saturating_sub(file.append_time.as_micros());
+            u128::try_from(age_us).is_ok_and(|age_us| age_us >= after.as_micros())
+        })
+    }
+
+    pub(super) fn on_pack_step(&mut self, result: Result<PackStep, PackError>, now: Timestamp) {
+        match result {
+            Ok(PackStep::More(work)) => {
+                let at = now.as_micros().saturating_add(POOL_PAUSE_US);
+                self.packing.stage = Stage::Paused(work, Timestamp::from_micros(at));
+            }
+            Ok(PackStep::Done(reader)) => {
+                self.packing.retry_at = None;
+                self.packing.pause_us = 0;
+                let pack = *reader.info();
+                #[cfg(takt_planted)]
+                self.give_back_early(&pack);
+                self.waiting.push_back(Entry::PackAdded { pack });
+                self.packing.stage = Stage::Unnamed(reader);
+            }
+            Err(_) => {
+                let pause_us = (2 * self.packing.pause_us).clamp(RETRY_US, RETRY_MAX_US);
+                let retry_us = now.as_micros().saturating_add(pause_us);
+                self.packing.stage = Stage::None;
+                self.packing.pause_us = pause_us;
+                self.packing.retry_at = Some(Timestamp::from_micros(retry_us));
+                self.packing.look = true;
+            }
+        }
+    }
+
+    /// Packs that a durable entry names: readers find what is in them, and the files that they were made
+    /// of are given back.
+    pub(super) fn publish_packs(&mut self, named: &[PackFile]) {
+        for pack in named {
+            match std::mem::take(&mut self.packing.stage) {
+                Stage::Unnamed(reader) if reader.info() == pack => {
+                    let mut directory = self.view.directory_mut();
+                    directory.packs.retain(|start, _| !pack.covers(*start));
+                    directory.packs.insert(pack.start, reader);
+                    drop(directory);
+                    // There may be more.
+                    self.packing.look = true;
+                }
+                stage @ (Stage::None | Stage::Out | Stage::Paused(..) | Stage::Unnamed(_)) => {
+                    self.packing.stage = stage;
+                }
+            }
+            let files = self.journal.files();
+            for file in files.iter().filter(|file| pack.covers(file.start)) {
+                self.drop_file(file.start);
+            }
+        }
+        self.show_files();
+    }
+
+    /// Nothing names these files any more.
+    pub(super) fn forget_packs(&self, unnamed: &[String]) {
+        let mut directory = self.view.directory_mut();
+        directory.packs.retain(|_, pack| !unnamed.contains(&pack.info().name()));
+    }
+
+    #[cfg(takt_planted)]
+    fn give_back_early(&mut self, pack: &PackFile) {
+        if takt_protocol::planted::is("packed_before_named") {
+            let files = self.journal.files();
+            for file in files.iter().filter(|file| pack.covers(file.start)) {
+                self.drop_file(file.start);
+            }
+        }
+        if takt_protocol::planted::is("old_pack_removed_early") {
+            let manifest = &self.state.control.manifest;
+            for (_, old) in manifest.packs.range(pack.start..pack.end) {
+                let _ = self.disk.remove(&old.name());
+            }
+        }
+    }
+
+    /// At a start: opens what the manifest names, and deletes what it does not.
+    pub(super) fn open_packs(&mut self) -> Result<(), OpenError> {
+        let manifest = &self.state.control.manifest;
+        for (start, pack) in &manifest.packs {
+            let reader = PackReader::open(&*self.disk, self.journal.id(), pack)?;
+            self.view.directory_mut().packs.insert(*start, Arc::new(reader));
+        }
+        let named = |name: &String| manifest.packs.values().any(|pack| pack.name() == *name);
+        for (name, _) in self.disk.list()? {
+            if parse_pack(&name).is_some() && !named(&name) {
+                self.disk.remove(&name)?;
+            }
+        }
+        self.packing.look = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: u64 = 1_000;
+
+    fn unit(at: u64, held_bytes: u64, live_bytes: u64, is_pack: bool) -> Unit {
+        let (start, end) = (Position::new(at), Position::new(at + 1));
+        Unit { start, end, held_bytes, live_bytes, is_pack, is_wanted: false }
+    }
+
+    fn due(units: &[(u64, u64, bool)]) -> Option<Range<usize>> {
+        let units = (0..).zip(units);
+        let units: Vec<_> =
+            units.map(|(at, (held, live, is_pack))| unit(at, *held, *live, *is_pack)).collect();
+        due_pack(&units, FILE)
+    }
+
+    #[test]
+    fn what_has_lost_half_is_packed() {
+        assert_eq!(due(&[]), None);
+        assert_eq!(due(&[(FILE, 501, false), (FILE, 900, true)]), None);
+        assert_eq!(due(&[(FILE, 501, false), (FILE, 500, false)]), Some(1..2));
+        assert_eq!(due(&[(FILE, 501, false), (600, 300, true)]), Some(1..2));
+    }
+
+    #[test]
+    fn what_lies_beside_is_packed_with_it_up_to_a_file() {
+        let half = (FILE, 400, false);
+        assert_eq!(due(&[half, half, half]), Some(0..2));
+        assert_eq!(due(&[half, (FILE, 600, false), half]), Some(0..1));
+        // Small packs, on both sides; others stay as they are.
+        let (small, large) = ((125, 125, true), (126, 126, true));
+        assert_eq!(due(&[small, half, small]), Some(0..3));
+        assert_eq!(due(&[small, large, half, small, large]), Some(2..4));
+        assert_eq!(due(&[small, small]), None);
+    }
+
+    #[test]
+    fn what_is_old_is_packed_whatever_it_has_lost() {
+        let wanted = |at| Unit { is_wanted: true, ..unit(at, 300, 300, false) };
+        assert_eq!(due_pack(&[unit(0, 300, 300, false), wanted(1), wanted(2)], FILE), Some(1..3));
+        assert_eq!(due_pack(&[0, 1, 2, 3].map(wanted), FILE), Some(0..3));
+    }
+}
