@@ -133,7 +133,9 @@ impl Control {
         varint::put(&mut out, self.manifest.keys_from.get());
         if !packs.is_empty() {
             varint::put(&mut out, packs.len() as u64);
-            packs.values().for_each(|pack| pack.encode(&mut out));
+            for pack in packs.values() {
+                pack.encode(&mut out);
+            }
         }
         out
     }

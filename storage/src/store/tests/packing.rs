@@ -156,7 +156,8 @@ fn a_pack_whose_entry_is_not_durable_is_none() {
     trims.write_and_sync().unwrap();
     two.world.store.on_synced(trims);
     let files = two.world.store.journal.files();
-    while !pack_names(&two).iter().any(|name| !name.ends_with(".tmp")) {
+    let has_a_name = |name: &String| name.strip_suffix(".tmp").is_none();
+    while !pack_names(&two).iter().any(has_a_name) {
         let job = two.world.store.poll_job(now).expect("a pack is under way");
         two.world.store.on_job_done(job.run(), now);
     }
