@@ -110,6 +110,7 @@ struct Peeled {
 struct Scratch {
     places: Vec<Peeled>,
     hashes: Vec<u64>,
+    /// Positions that have had one key, of which the first so many are still to be looked at.
     alone: Vec<u32>,
     /// In the order in which they were taken out: where from, and the hash.
     taken: Vec<(u32, u64)>,
@@ -329,6 +330,8 @@ impl Scratch {
         for attempt in 1.. {
             places.clear();
             places.resize(shard.len(), Peeled::default());
+            // Each position comes to have one key once at most; the last place is for what is no such.
+            alone.resize(shard.len() + 1, 0);
             taken.clear();
             shard.seed = mix(attempt);
             shard.hashes_by_segment(keys, hashes);
@@ -338,9 +341,16 @@ impl Scratch {
                     places[at].count += 1;
                 }
             }
-            let with_one = (0..).zip(&*places).filter(|(_, place)| place.count == 1);
-            alone.extend(with_one.map(|(at, _)| at));
-            while let Some(at) = alone.pop() {
+            // Whether a position has one key is a toss-up to the processor: so all are put down, and
+            // only those stay that have.
+            let mut left = 0;
+            for (at, place) in (0..).zip(&*places) {
+                alone[left] = at;
+                left += usize::from(place.count == 1);
+            }
+            while left > 0 {
+                left -= 1;
+                let at = alone[left];
                 let Peeled { count, sum: hash } = places[at as usize];
                 if count != 1 {
                     continue;
@@ -350,9 +360,8 @@ impl Scratch {
                     let place = &mut places[other];
                     place.sum ^= hash;
                     place.count -= 1;
-                    if place.count == 1 {
-                        alone.push(other as u32);
-                    }
+                    alone[left] = other as u32;
+                    left += usize::from(place.count == 1);
                 }
             }
             if taken.len() == keys.len() {
