@@ -109,9 +109,18 @@ impl DiskFile for CountedFile {
         Ok(read)
     }
 
+    fn read_ahead(&self, at: u64, len: usize) {
+        self.inner.read_ahead(at, len);
+    }
+
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.counters.bytes_written.fetch_add(bytes.len() as u64, Relaxed);
         self.inner.write_at(at, bytes)
+    }
+
+    fn write_behind(&self, at: u64, buffer: &mut AlignedBuf, len: usize) -> io::Result<()> {
+        self.counters.bytes_written.fetch_add(len as u64, Relaxed);
+        self.inner.write_behind(at, buffer, len)
     }
 
     fn sync_data(&self) -> io::Result<()> {

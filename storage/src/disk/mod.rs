@@ -11,6 +11,7 @@
 
 mod aligned;
 mod counted;
+mod helper;
 mod real;
 pub mod sim;
 
@@ -89,16 +90,35 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
         Ok(0..len)
     }
 
+    /// Says what [`DiskFile::read_once`] will be asked for next, so that a disk may begin with it;
+    /// with a `len` of 0 that nothing will, and what was begun is forgotten.
+    fn read_ahead(&self, _at: u64, _len: usize) {}
+
     /// Writes all of `bytes` at the file's offset `at`; the file grows where needed.
     ///
     /// # Errors
     /// `StorageFull` or `QuotaExceeded` if there is no space; a part may have been written.
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// Writes the first `len` bytes of `buffer` at the file's offset `at` and takes them out of it. A
+    /// disk may do it while the caller goes on: then reads need not see them before the next sync,
+    /// which waits for them, as every other call that changes the file does. For what is written front
+    /// to back.
+    ///
+    /// # Errors
+    /// As [`DiskFile::write_at`], also of an earlier one: each error is told once, by the next call
+    /// that changes the file or by its sync.
+    fn write_behind(&self, at: u64, buffer: &mut AlignedBuf, len: usize) -> io::Result<()> {
+        self.write_at(at, &buffer[..len])?;
+        buffer.consume(len);
+        Ok(())
+    }
+
     /// Makes the content durable, and the length where it is needed to read it (`fdatasync`).
     ///
     /// # Errors
-    /// What the file system says; nothing is known about earlier writes then.
+    /// What the file system says; nothing is known about earlier writes then. Where one of them is
+    /// known to have failed, that, and nothing was synced.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Makes content and metadata durable (`fsync`).

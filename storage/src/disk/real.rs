@@ -12,7 +12,12 @@ use std::{
 
 use rustix::fs::FlockOperation;
 
-use super::{ALIGNMENT, AlignedBuf, Disk, DiskFile, aligned::is_aligned, check_name};
+use super::{
+    ALIGNMENT, AlignedBuf, Disk, DiskFile,
+    aligned::is_aligned,
+    check_name,
+    helper::{ReadAhead, WriteBehind},
+};
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -98,8 +103,7 @@ impl Disk for RealDisk {
         options.read(true).write(true).create_new(true).mode(FILE_MODE);
         let path = self.file(name)?;
         let file = options.open(&path)?;
-        let direct = Mutex::new(open_direct(&path));
-        Ok(Box::new(RealFile { file, direct, once: OnceLock::new() }))
+        Ok(Box::new(RealFile::new(file, open_direct(&path))))
     }
 
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>> {
@@ -108,8 +112,7 @@ impl Disk for RealDisk {
         if write && file.metadata()?.permissions().mode() & 0o077 != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
-        let direct = Mutex::new(if write { open_direct(&path) } else { None });
-        Ok(Box::new(RealFile { file, direct, once: OnceLock::new() }))
+        Ok(Box::new(RealFile::new(file, if write { open_direct(&path) } else { None })))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -154,21 +157,44 @@ fn open_direct(path: &Path) -> Option<Arc<File>> {
     OpenOptions::new().write(true).custom_flags(flags).open(path).ok().map(Arc::new)
 }
 
+/// An open file, and the threads that read ahead and write behind while it is made use of that.
+#[derive(Debug)]
+struct RealFile {
+    handles: Arc<Handles>,
+    ahead: Mutex<Option<ReadAhead>>,
+    behind: Mutex<Option<WriteBehind>>,
+}
+
+impl RealFile {
+    fn new(file: File, direct: Option<Arc<File>>) -> Self {
+        let handles = Handles { file, direct: Mutex::new(direct), once: OnceLock::new() };
+        Self { handles: Arc::new(handles), ahead: Mutex::default(), behind: Mutex::default() }
+    }
+
+    /// Waits for what is written behind the caller.
+    fn settle(&self) -> io::Result<()> {
+        lock(&self.behind).as_mut().map_or(Ok(()), WriteBehind::settle)
+    }
+}
+
+/// A holder that panicked has left whole values behind: every change is one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ways to one file.
+///
 /// `FileExt` goes on after short reads and writes and after EINTR. The syncs go straight to the
 /// system call, because the standard library repeats them after EINTR.
 #[derive(Debug)]
-struct RealFile {
+struct Handles {
     file: File,
     direct: Mutex<Option<Arc<File>>>,
     /// For reads past the page cache, from the first of them on.
     once: OnceLock<Option<File>>,
 }
 
-impl RealFile {
-    fn direct(&self) -> MutexGuard<'_, Option<Arc<File>>> {
-        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Handles {
     /// The same file, whatever its name is by now.
     fn once(&self) -> Option<&File> {
         let open = || {
@@ -195,12 +221,6 @@ impl RealFile {
         }
         Some(Ok(()))
     }
-}
-
-impl DiskFile for RealFile {
-    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(bytes, at)
-    }
 
     fn read_once(&self, at: u64, len: usize, buffer: &mut AlignedBuf) -> io::Result<Range<usize>> {
         let before = at % ALIGNMENT as u64;
@@ -208,42 +228,93 @@ impl DiskFile for RealFile {
         buffer.resize((lead + len).next_multiple_of(ALIGNMENT));
         let blocks = self.read_blocks(at - before, lead + len, buffer.as_mut_slice());
         let wanted = lead..lead + len;
-        let read = || self.read_at(at, &mut buffer.as_mut_slice()[wanted.clone()]);
+        let read = || self.file.read_exact_at(&mut buffer.as_mut_slice()[wanted.clone()], at);
         blocks.unwrap_or_else(read)?;
         Ok(wanted)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let direct = if is_aligned(at, bytes) { self.direct().clone() } else { None };
+        let direct = if is_aligned(at, bytes) { lock(&self.direct).clone() } else { None };
         match direct.map(|direct| direct.write_all_at(bytes, at)) {
             // The device wants other alignments, or it came to a part that has none.
             Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.end_writing();
+                *lock(&self.direct) = None;
                 self.file.write_all_at(bytes, at)
             }
             Some(done) => done,
             None => self.file.write_all_at(bytes, at),
         }
     }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.handles.file.read_exact_at(bytes, at)
+    }
+
+    fn read_once(&self, at: u64, len: usize, buffer: &mut AlignedBuf) -> io::Result<Range<usize>> {
+        let begun = lock(&self.ahead).as_mut().and_then(|ahead| ahead.fetch(at, len, buffer));
+        begun.unwrap_or_else(|| self.handles.read_once(at, len, buffer))
+    }
+
+    fn read_ahead(&self, at: u64, len: usize) {
+        let mut ahead = lock(&self.ahead);
+        if len == 0 {
+            *ahead = None;
+            return;
+        }
+        if ahead.is_none() {
+            let handles = Arc::clone(&self.handles);
+            let read = move |at, len, buffer: &mut AlignedBuf| handles.read_once(at, len, buffer);
+            // Without a thread it is read when it is asked for.
+            *ahead = ReadAhead::start(read).ok();
+        }
+        if let Some(ahead) = &mut *ahead {
+            ahead.begin(at, len);
+        }
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.settle()?;
+        self.handles.write_at(at, bytes)
+    }
+
+    fn write_behind(&self, at: u64, buffer: &mut AlignedBuf, len: usize) -> io::Result<()> {
+        let mut behind = lock(&self.behind);
+        if behind.is_none() {
+            let handles = Arc::clone(&self.handles);
+            *behind = WriteBehind::start(move |at, bytes| handles.write_at(at, bytes)).ok();
+        }
+        if let Some(behind) = &mut *behind {
+            return behind.write(at, buffer, len);
+        }
+        // There is no thread to be had.
+        self.handles.write_at(at, &buffer[..len])?;
+        buffer.consume(len);
+        Ok(())
+    }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.file)?)
+        self.settle()?;
+        Ok(rustix::fs::fdatasync(&self.handles.file)?)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.file)?)
+        self.settle()?;
+        Ok(rustix::fs::fsync(&self.handles.file)?)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.handles.file.metadata()?.len())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
+        self.settle()?;
+        self.handles.file.set_len(bytes)
     }
 
     fn end_writing(&self) {
-        *self.direct() = None;
+        *lock(&self.handles.direct) = None;
     }
 }
 
@@ -321,6 +392,110 @@ mod tests {
         let mut read = vec![0; model.len()];
         disk.open("a", false).unwrap().read_at(0, &mut read).unwrap();
         assert!(read == model);
+    }
+
+    /// As the file of a run is written and read: whole blocks behind the caller, the rest not.
+    #[test]
+    fn what_was_written_behind_is_there_after_a_sync_and_is_read_ahead() {
+        const BLOCK: usize = super::super::ALIGNMENT;
+        let home = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(home.path()).unwrap();
+        let file = disk.create("a").unwrap();
+        let (mut model, mut at) = (Vec::new(), 0);
+        let mut buffer = AlignedBuf::default();
+        for round in 0..100_u8 {
+            let more = vec![round; usize::from(round) * 157 + 1];
+            buffer.extend_from_slice(&more);
+            model.extend_from_slice(&more);
+            // The last ones, by chance, are no whole blocks either.
+            let len = if round < 90 { buffer.len() / BLOCK * BLOCK } else { buffer.len() };
+            file.write_behind(at, &mut buffer, len).unwrap();
+            at += len as u64;
+            if round % 30 == 29 {
+                file.sync_data().unwrap();
+                assert_eq!(file.len().unwrap(), at);
+            }
+        }
+        // What comes behind them is not overtaken.
+        file.write_at(7, b"later").unwrap();
+        model[7..12].copy_from_slice(b"later");
+        file.sync_all().unwrap();
+        let mut read = vec![0; model.len()];
+        file.read_at(0, &mut read).unwrap();
+        assert!(read == model);
+
+        let file = disk.open("a", false).unwrap();
+        let mut once = AlignedBuf::default();
+        for first in (0..model.len()).step_by(5000) {
+            let len = 5000.min(model.len() - first);
+            let wanted = file.read_once(first as u64, len, &mut once).unwrap();
+            assert!(once[wanted] == model[first..first + len]);
+            let next = 5000.min(model.len() - first - len);
+            file.read_ahead((first + len) as u64, next);
+        }
+        file.read_ahead(model.len() as u64 - 1, 2);
+        let behind = file.read_once(model.len() as u64 - 1, 2, &mut once).unwrap_err();
+        assert_eq!(behind.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_write_that_fails_behind_its_caller_fails_the_sync() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a");
+        std::fs::write(&path, b"old").unwrap();
+        // What is open to be read alone takes no write.
+        let file = || RealFile::new(File::open(&path).unwrap(), None);
+        let write = |file: &RealFile| {
+            let mut buffer = AlignedBuf::default();
+            buffer.extend_from_slice(b"new");
+            file.write_behind(0, &mut buffer, 3)
+        };
+        for told in [
+            RealFile::sync_data,
+            RealFile::sync_all,
+            |file: &RealFile| file.write_at(0, b""),
+            |file: &RealFile| file.set_len(3),
+        ] {
+            let file = file();
+            write(&file).unwrap();
+            let error = told(&file).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
+        }
+        let file = file();
+        assert!((0..4).any(|_| write(&file).is_err()), "at the latest when there is no room");
+        drop(file);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn no_thread_is_kept_for_what_nobody_will_ask_for() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a");
+        std::fs::write(&path, b"read").unwrap();
+        let file = RealFile::new(File::open(&path).unwrap(), None);
+        file.read_ahead(0, 2);
+        file.read_ahead(2, 2);
+        assert_eq!(Arc::strong_count(&file.handles), 2, "one thread has them");
+        file.read_ahead(4, 0);
+        assert_eq!(Arc::strong_count(&file.handles), 1);
+        let mut once = AlignedBuf::default();
+        let wanted = file.read_once(2, 2, &mut once).unwrap();
+        assert_eq!(once[wanted], *b"ad");
+    }
+
+    #[test]
+    fn a_file_that_is_dropped_has_what_was_written_behind() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(home.path()).unwrap();
+        let file = disk.create("a").unwrap();
+        let mut buffer = AlignedBuf::default();
+        let content = vec![7; 1 << 20];
+        buffer.extend_from_slice(&content);
+        for at in 0..4 {
+            file.write_behind(at << 18, &mut buffer, 1 << 18).unwrap();
+        }
+        drop(file);
+        assert!(std::fs::read(home.path().join("a")).unwrap() == content);
     }
 
     #[test]

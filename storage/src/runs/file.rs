@@ -207,8 +207,7 @@ impl RunFile {
     /// Writes as much of what is pending as a disk takes without a copy.
     fn write(&mut self) -> io::Result<()> {
         let len = self.pending.len() / ALIGNMENT * ALIGNMENT;
-        self.file.write_at(self.at, &self.pending[..len])?;
-        self.pending.consume(len);
+        self.file.write_behind(self.at, &mut self.pending, len)?;
         self.at += len as u64;
         self.block_at -= len;
         Ok(())

@@ -105,6 +105,18 @@ struct Peeled {
     count: u32,
 }
 
+/// What building a shard needs: some megabytes, which are costly to be had anew for each.
+#[derive(Debug, Default)]
+struct Scratch {
+    places: Vec<Peeled>,
+    hashes: Vec<u64>,
+    /// Positions that have had one key, of which the first so many are still to be looked at.
+    alone: Vec<u32>,
+    /// In the order in which they were taken out: where from, and the hash.
+    taken: Vec<(u32, u64)>,
+    fingerprints: Vec<u16>,
+}
+
 impl Filter {
     /// From its bytes; `None` where they are no filter.
     pub(super) fn decode(bytes: Vec<u8>) -> Option<Self> {
@@ -207,6 +219,7 @@ pub(super) struct FilterBuilder {
     heads: Vec<u8>,
     done: u64,
     fingerprints: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl FilterBuilder {
@@ -220,6 +233,7 @@ impl FilterBuilder {
             heads: Vec::new(),
             done: 0,
             fingerprints: Vec::with_capacity(bytes_expected(hashes_max, shards)),
+            scratch: Scratch::default(),
         }
     }
 
@@ -261,15 +275,19 @@ impl FilterBuilder {
     }
 
     fn finish_shard(&mut self) {
-        let (shard, fingerprints) = build(&mut self.keys);
+        let shard = self.scratch.build(&mut self.keys);
         self.keys.clear();
         self.done += 1;
         self.heads.reserve(SHARD_HEAD);
         self.heads.extend_from_slice(&shard.seed.to_le_bytes());
         self.heads.extend_from_slice(&shard.segment_bits.to_le_bytes());
         self.heads.extend_from_slice(&shard.segments.to_le_bytes());
-        self.fingerprints.reserve(2 * fingerprints.len());
-        self.fingerprints.extend(fingerprints.iter().flat_map(|print| print.to_le_bytes()));
+        let before = self.fingerprints.len();
+        self.fingerprints.resize(before + 2 * self.scratch.fingerprints.len(), 0);
+        let places = self.fingerprints[before..].chunks_exact_mut(2);
+        for (place, print) in places.zip(&self.scratch.fingerprints) {
+            place.copy_from_slice(&print.to_le_bytes());
+        }
     }
 }
 
@@ -301,61 +319,69 @@ fn bytes_expected(hashes: u64, shards: u64) -> usize {
     HEAD + shards * SHARD_HEAD + prints.saturating_mul(2) + prints / 32
 }
 
-/// Finds fingerprints under which all keys pass: keys that are alone at a position are taken out
-/// one by one, and put back in the other order.
-#[expect(clippy::cast_possible_truncation, reason = "a shard has fewer than 2^32 positions")]
-fn build(keys: &mut Vec<u64>) -> (Shard, Vec<u16>) {
-    let (segment_bits, segments) = sized(keys.len());
-    let mut shard = Shard { seed: 0, segment_bits, segments };
-    let mut places = vec![Peeled::default(); shard.len()];
-    let mut hashes = Vec::new();
-    let mut alone: Vec<u32> = Vec::with_capacity(shard.len());
-    // In the order in which they were taken out: where from, and the hash.
-    let mut taken: Vec<(u32, u64)> = Vec::with_capacity(keys.len());
-    for attempt in 1.. {
-        shard.seed = mix(attempt);
-        shard.hashes_by_segment(keys, &mut hashes);
-        for hash in &hashes {
-            for at in shard.positions_of(*hash).0 {
-                places[at].sum ^= hash;
-                places[at].count += 1;
-            }
-        }
-        let with_one = (0..).zip(&places).filter(|(_, place)| place.count == 1);
-        alone.extend(with_one.map(|(at, _)| at));
-        while let Some(at) = alone.pop() {
-            let Peeled { count, sum: hash } = places[at as usize];
-            if count != 1 {
-                continue;
-            }
-            taken.push((at, hash));
-            for other in shard.positions_of(hash).0 {
-                let place = &mut places[other];
-                place.sum ^= hash;
-                place.count -= 1;
-                if place.count == 1 {
-                    alone.push(other as u32);
+impl Scratch {
+    /// Finds fingerprints under which all keys pass: keys that are alone at a position are taken out
+    /// one by one, and put back in the other order.
+    #[expect(clippy::cast_possible_truncation, reason = "a shard has fewer than 2^32 positions")]
+    fn build(&mut self, keys: &mut Vec<u64>) -> Shard {
+        let Self { places, hashes, alone, taken, fingerprints } = self;
+        let (segment_bits, segments) = sized(keys.len());
+        let mut shard = Shard { seed: 0, segment_bits, segments };
+        for attempt in 1.. {
+            places.clear();
+            places.resize(shard.len(), Peeled::default());
+            // Each position comes to have one key once at most; the last place is for what is no such.
+            alone.resize(shard.len() + 1, 0);
+            taken.clear();
+            shard.seed = mix(attempt);
+            shard.hashes_by_segment(keys, hashes);
+            for hash in &*hashes {
+                for at in shard.positions_of(*hash).0 {
+                    places[at].sum ^= hash;
+                    places[at].count += 1;
                 }
             }
+            // Whether a position has one key is a toss-up to the processor: so all are put down, and
+            // only those stay that have.
+            let mut left = 0;
+            for (at, place) in (0..).zip(&*places) {
+                alone[left] = at;
+                left += usize::from(place.count == 1);
+            }
+            while left > 0 {
+                left -= 1;
+                let at = alone[left];
+                let Peeled { count, sum: hash } = places[at as usize];
+                if count != 1 {
+                    continue;
+                }
+                taken.push((at, hash));
+                for other in shard.positions_of(hash).0 {
+                    let place = &mut places[other];
+                    place.sum ^= hash;
+                    place.count -= 1;
+                    alone[left] = other as u32;
+                    left += usize::from(place.count == 1);
+                }
+            }
+            if taken.len() == keys.len() {
+                break;
+            }
+            if attempt == SEEDS_BEFORE_SORT {
+                keys.sort_unstable();
+                keys.dedup();
+            }
         }
-        if taken.len() == keys.len() {
-            break;
+        fingerprints.clear();
+        fingerprints.resize(shard.len(), 0);
+        for (at, hash) in taken.iter().rev() {
+            let (positions, fingerprint) = shard.positions_of(*hash);
+            // The position itself holds nothing yet.
+            let others = positions.iter().fold(0, |sum, other| sum ^ fingerprints[*other]);
+            fingerprints[*at as usize] = fingerprint ^ others;
         }
-        places.fill(Peeled::default());
-        taken.clear();
-        if attempt == SEEDS_BEFORE_SORT {
-            keys.sort_unstable();
-            keys.dedup();
-        }
+        shard
     }
-    let mut fingerprints = vec![0_u16; shard.len()];
-    for (at, hash) in taken.into_iter().rev() {
-        let (positions, fingerprint) = shard.positions_of(hash);
-        // The position itself holds nothing yet.
-        let others = positions.iter().fold(0, |sum, other| sum ^ fingerprints[*other]);
-        fingerprints[at as usize] = fingerprint ^ others;
-    }
-    (shard, fingerprints)
 }
 
 /// The upper half of the product: `hash` as a fraction of `bound`.

@@ -271,10 +271,10 @@ impl<R: Row + Entry> Keys<R> {
         Ok(Filter::decode(builder.finish()).expect("a filter was built"))
     }
 
-    /// Where so many blocks are, and their length in bytes.
+    /// Where so many blocks are, and their length in bytes: 0 behind the last.
     fn place(&self, first: usize, count: usize) -> (u64, usize) {
         let before = (first * self.rows_per_block) as u64;
-        let left = usize::try_from(self.rows - before).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.rows.saturating_sub(before)).unwrap_or(usize::MAX);
         let len = left.min(count * self.rows_per_block) * R::LEN;
         (self.at + before * R::LEN as u64, len)
     }
@@ -392,6 +392,8 @@ impl<R: Row + Entry> KeyCursor<R> {
             let source = &self.run.source;
             self.left = keys.blocks_once(source, self.next_block, count, &mut self.bytes)?;
             self.next_block = (self.next_block + count).min(keys.fences.len());
+            let (at, len) = keys.place(self.next_block, count);
+            source.read_ahead(at, len);
         }
         let row = self.row();
         Ok(Some((hash_of(row), row)))
@@ -425,5 +427,12 @@ impl<R: Row + Entry> KeyCursor<R> {
         let row = self.decoded()?;
         self.skip();
         Ok(Some(row))
+    }
+}
+
+impl<R> Drop for KeyCursor<R> {
+    /// The run stays open, and nobody fetches what was begun.
+    fn drop(&mut self) {
+        self.run.source.read_ahead(0, 0);
     }
 }

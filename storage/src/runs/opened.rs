@@ -36,6 +36,11 @@ impl Source {
         self.file.read_once(at, len, buffer).map_err(|error| self.io(error))
     }
 
+    /// What [`Source::read_once`] will be asked for next.
+    pub(super) fn read_ahead(&self, at: u64, len: usize) {
+        self.file.read_ahead(at, len);
+    }
+
     fn read_vec(&self, at: u64, len: u64) -> Result<Vec<u8>, RunError> {
         let len = usize::try_from(len).map_err(|_| self.corrupt("its counts are too large"))?;
         let mut bytes = vec![0; len];
