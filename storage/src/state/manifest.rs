@@ -156,6 +156,10 @@ impl Manifest {
         let gone = packs.extract_if(.., |_, old| pack.covers(old.start));
         let mut unnamed: Vec<String> = gone.map(|(_, old)| old.name()).collect();
         packs.insert(pack.start, *pack);
+        // Those that held nothing, as of cursors alone, are gone with the others.
+        files.retain(|start, file| {
+            !pack.covers(*start) || file.run.is_some() || !file.slots.is_empty()
+        });
         // All that it was made of may have been dropped meanwhile.
         unnamed.extend(self.release_packs());
         Some(unnamed)

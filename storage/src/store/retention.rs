@@ -17,7 +17,9 @@ use crate::runs::Slot;
 impl<T> Store<T> {
     /// Stages what retention drops now.
     pub(super) fn retain(&mut self, now: Timestamp) {
-        if self.unread_merge().is_some() {
+        // What a pack takes out of the manifest is not dropped as well.
+        let packs = self.waiting.iter().any(|entry| matches!(entry, Entry::PackAdded { .. }));
+        if packs || self.unread_merge().is_some() {
             return;
         }
         let to_copy = self.retain_files(now);

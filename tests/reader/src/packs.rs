@@ -67,6 +67,8 @@ impl Manifest {
         let known = self.packs.insert(pack.start, pack);
         ensure(known.is_none(), "packs overlap")?;
         self.check_places()?;
+        let is_empty = |file: &SealedFile| file.slots.is_empty() && file.run.is_none();
+        self.files.retain(|_, file| !pack.covers(file.start, file.end) || !is_empty(file));
         self.release_packs();
         Ok(())
     }

@@ -24,8 +24,8 @@
 //!   batches u32, then for each: number u64, length u32
 //!   stored batches, one behind the other, as the journal has them
 //! ```
-//! A block is closed where the next batch would make it longer than 256 KiB. Where a block is longer
-//! compressed, it is not.
+//! A block is closed where the next batch would make it longer than 256 KiB. Where a block does
+//! not get shorter, it is not compressed.
 
 mod reader;
 mod writer;
@@ -53,8 +53,8 @@ const MAGIC: [u8; 8] = *b"TAKTPAK\n";
 const VERSION: u16 = 1;
 /// How long a block of several batches becomes, in bytes.
 const BLOCK_BYTES: usize = 256 << 10;
-/// How long a block is at most: of a few batches, the last of them as long as may be.
-const BLOCK_BYTES_MAX: usize = BLOCK_BYTES + 4 + PLACE + STORED_BATCH_BYTES_MAX;
+/// How long a block is at most: of one batch as long as may be.
+const BLOCK_BYTES_MAX: usize = 4 + PLACE + STORED_BATCH_BYTES_MAX;
 
 /// How the blocks of a pack are written. The number is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

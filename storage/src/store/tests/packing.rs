@@ -254,3 +254,37 @@ fn what_does_not_fit_the_manifest_is_refused() {
         assert!(apply(pack).is_err(), "{pack:?}");
     }
 }
+
+#[test]
+fn files_of_cursors_alone_leave_with_a_pack_around_them() {
+    let mut two = Two::new(TopicSettings::default());
+    two.world.options.pack_after = Some(Duration::ZERO);
+    let in_files = |two: &Two| two.world.store.state.control.manifest.files.len();
+    two.fill(&["t"], 1, false);
+    // Without batches, and none looks whether they may go.
+    let there = in_files(&two);
+    while in_files(&two) < there + 2 {
+        two.hold("t", Offset::new(0));
+        two.world.settle();
+    }
+    two.fill(&["t"], 2, false);
+    two.world.settle();
+    let empty = |file: &&crate::entry::SealedFile| file.slots.is_empty();
+    let empties = |two: &Two| {
+        let manifest = &two.world.store.state.control.manifest;
+        let files = manifest.files.values().filter(empty).map(|file| file.start);
+        files.collect::<Vec<_>>()
+    };
+    assert!(!empties(&two).is_empty());
+    two.world.restart();
+    two.world.store.set_uplink_needs(Some(BTreeMap::new()));
+    two.world.settle();
+    let packs = packs(&two);
+    assert!(!packs.is_empty());
+    assert!(empties(&two).iter().all(|start| !packs.iter().any(|pack| pack.covers(*start))));
+    let kept = two.world.store.journal.files();
+    assert!(!kept.iter().any(|file| packs.iter().any(|pack| pack.covers(file.start))));
+    check_disk(&two);
+    two.world.restart();
+    check_disk(&two);
+}
