@@ -112,8 +112,8 @@ mark_after = "{mark_after}"
 # without a limit. Nothing goes that the hub, or a cursor with a hold, still needs.
 retention_size = "{retention_size}"
 retention_age = "{retention_age}"
-# Files of which retention by topic has taken half are packed: what is left is put together, and the rest
-# given back. Older files than this are packed in any case, which is for "zstd"; 0 is for never.
+# Files of which retention by topic has taken half are packed: what is left is put together, and
+# the rest given back. Older files than this are packed in any case, as for "zstd"; 0 is for never.
 pack_after = "{pack_after}"
 # "none" or "zstd".
 pack_compression = "{pack_compression}"
