@@ -8,7 +8,7 @@ use takt_protocol::words::BatchNumber;
 use takt_storage::disk::RealDisk;
 use takt_storage::entry::PackFile;
 use takt_storage::journal::{JournalId, Position};
-use takt_storage::kept::{PackCompression, PackReader, PackWriter};
+use takt_storage::kept::{PackBlocks, PackCompression, PackReader, PackWriter};
 use takt_storage::runs::Slot;
 
 /// Batches in a pack.
@@ -31,9 +31,11 @@ fn write(disk: &RealDisk, batches: &[Vec<u8>], compression: PackCompression) -> 
 
 fn read(disk: &RealDisk, pack: &PackFile) -> usize {
     let reader = PackReader::open(disk, JOURNAL, pack).expect("a pack");
+    let blocks = PackBlocks::default();
     let read = |number| {
-        let slot = u32::from(number % 2 == 1);
-        reader.batch(Slot::new(slot), BatchNumber::new(number)).expect("a block").expect("a batch")
+        let slot = Slot::new(u32::from(number % 2 == 1));
+        let found = reader.batch(&blocks, slot, BatchNumber::new(number));
+        found.expect("a block").expect("a batch")
     };
     (0..BATCHES).step_by(2).chain((1..BATCHES).step_by(2)).map(|number| read(number).len()).sum()
 }

@@ -1,6 +1,7 @@
 //! Data directories as they were written once, and what they hold as text beside them. Whatever is
 //! changed later, they open and hold the same. `data-v1` has runs of format 1 and snapshots of
-//! version 1; `data-v2` has merged runs, and snapshots of version 2; `data-v3` is of today.
+//! version 1; `data-v2` has merged runs, and snapshots of version 2; `data-v3` has those
+//! of version 3; `data-v4` has packs, of files that were trimmed too, and snapshots of version 4.
 //!
 //! A directory is that of a hub with a topic of its own and a mirror, with repeats, conflicts,
 //! cursors, dropped files and runs, as it stood after a kill.
@@ -8,12 +9,14 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use takt_client::{CursorName, DeliveredBatch, Offset, TopicName};
 use takt_storage::disk::sim::SimDisk;
 use takt_storage::disk::{Disk, RealDisk};
 use takt_storage::entry::{OnConflict, TopicSettings};
 use takt_storage::journal::JournalOptions;
+use takt_storage::kept::PackCompression;
 use takt_storage::store::{Answer, MirrorTopic, OpenReport, Operation, StoreOptions};
 use takt_storage::view::PartitionView;
 
@@ -23,9 +26,11 @@ use crate::events::events;
 /// The topic of both origins.
 const TOPIC: &str = "t";
 const READ_BYTES: usize = 1 << 20;
+/// How old a file is when it is packed.
+const PACK_AFTER_S: u64 = 100;
 
 /// The directories, oldest first; the last is of the format that is written now.
-pub const NAMES: &[&str] = &["data-v1", "data-v2", "data-v3"];
+pub const NAMES: &[&str] = &["data-v1", "data-v2", "data-v3", "data-v4"];
 
 /// One of them.
 pub fn directory(name: &str) -> PathBuf {
@@ -78,7 +83,15 @@ pub fn open_with_report(path: &Path, seed: u64) -> (Driver, OpenReport) {
 /// If it is there or cannot be made.
 pub fn make(path: &Path) -> String {
     assert!(!path.exists(), "{} is there", path.display());
-    let mut hub = open(path, 1);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(path).expect("a directory"));
+    // Some files are packed, the newest are not; what goes, goes by the limit of a topic.
+    let packing = StoreOptions {
+        retention_bytes: 0,
+        pack_after: Some(Duration::from_secs(PACK_AFTER_S)),
+        pack_compression: PackCompression::Zstd,
+        ..options()
+    };
+    let (mut hub, _) = Driver::open(disk, packing, 1, TOPIC).expect("an empty directory");
     hub.begin(TopicSettings::default());
     let quiet = TopicSettings {
         partitions: 4,
@@ -117,6 +130,15 @@ pub fn make(path: &Path) -> String {
             positions: vec![(slot, Offset::new(from))],
         };
         assert_eq!(hub.ask(set), Answer::CursorSet);
+        if round == 20 {
+            let name = TopicName::new(TOPIC).expect("a name");
+            let limit = Operation::SetRetention {
+                name,
+                retention_ms: None,
+                retention_bytes: Some(1 << 14),
+            };
+            assert_eq!(hub.ask(limit), Answer::RetentionSet);
+        }
     }
     describe(&hub)
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use takt_storage::entry::TopicSettings;
+use takt_protocol::words::TopicName;
 use takt_storage::store::Answer;
 use takt_tests::events::events;
 use takt_tests::golden::{NAMES, describe, description, directory, open, open_with_report};
@@ -39,7 +39,8 @@ fn opens_and_holds(name: &str) {
         assert_eq!(found.len(), expected.len());
     }
     let mut driver = open(home.path(), 13);
-    driver.begin(TopicSettings::default());
+    let settings = driver.store.view().topic(&TopicName::new("t").unwrap()).unwrap();
+    driver.begin(settings);
     let Answer::Receipt(receipt) = driver.publish(&events(0..400, 7, 0)) else { panic!() };
     let repeats = |verdict: takt_protocol::batch::Verdict| !verdict.is_visible();
     assert!(receipt.receipts().all(|receipt| repeats(receipt.verdict)), "all are known");

@@ -159,14 +159,14 @@ fn mirror(origin: &Driver, target: &mut Driver) {
 
 #[test]
 fn the_golden_directories_read_as_the_store_reads_them() {
-    let counts = [(15, 0, 4), (6, 4, 4), (5, 3, 3)];
+    let counts = [(15, 0, 4, 0), (6, 4, 4, 0), (5, 3, 3, 0), (19, 3, 3, 5)];
     for (name, counts) in golden::NAMES.iter().zip(counts) {
         reads_as_the_store_reads_it(name, counts);
     }
 }
 
-/// `counts`: runs, merged ones among them, side files.
-fn reads_as_the_store_reads_it(name: &str, counts: (u64, u64, u64)) {
+/// `counts`: runs, merged ones among them, side files, packs.
+fn reads_as_the_store_reads_it(name: &str, counts: (u64, u64, u64, usize)) {
     let home = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(golden::directory(name)).unwrap() {
         let file = file.unwrap();
@@ -174,11 +174,13 @@ fn reads_as_the_store_reads_it(name: &str, counts: (u64, u64, u64)) {
     }
     for seed in 10..13 {
         let before = files(&RealDisk::open(home.path()).unwrap());
-        let contents = read(&before).unwrap();
+        let unpacked = Unpacked::of(&before);
+        let contents = read_unpacked(&before, &unpacked).unwrap();
         assert!(contents.partitions.iter().any(|partition| partition.start.batch > 0));
         assert!(!contents.conflicts.is_empty() && !contents.cursors.is_empty());
         let report = check_runs(&before, &contents).unwrap();
-        assert_eq!((report.runs, report.merged, report.sides), counts, "{report:?}");
+        let packs = contents.manifest.packs.len();
+        assert_eq!((report.runs, report.merged, report.sides, packs), counts, "{report:?}");
         let driver = golden::open(home.path(), seed);
         assert_same(&contents, driver.store.view());
     }

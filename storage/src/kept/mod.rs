@@ -13,5 +13,5 @@ mod pack;
 mod side;
 
 pub use error::KeptError;
-pub use pack::{PackCompression, PackReader, PackWriter, parse_pack};
+pub use pack::{PackBlocks, PackCompression, PackReader, PackWriter, parse_pack};
 pub(crate) use side::{SideReader, SideWriter, is_side, len_bytes as side_len_bytes, parse_side};

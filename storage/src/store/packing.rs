@@ -16,6 +16,7 @@ use super::job::Work;
 use super::{OpenError, Store};
 use crate::disk::Disk;
 use crate::entry::{Entry, PackFile, SealedFile};
+use crate::journal::layout::COMMIT_MAX;
 use crate::journal::{JournalId, Position};
 use crate::kept::{KeptError, PackCompression, PackReader, PackWriter, parse_pack};
 use crate::runs::{Extent, RunError, Slot};
@@ -98,6 +99,8 @@ pub(super) struct Packing {
     stage: Stage,
     /// Something has changed of what decides whether there is something to pack.
     look: bool,
+    /// When it is looked all the same, as files grow older.
+    look_at: Option<Timestamp>,
     /// The last pause before another attempt.
     pause_us: i64,
     retry_at: Option<Timestamp>,
@@ -152,8 +155,9 @@ struct Lot {
     /// Each with the place of its bytes in `bytes`.
     extents: Vec<(Extent, usize)>,
     bytes: Vec<u8>,
-    /// Indexes of `extents` in the order in which they lie.
-    to_read: Vec<u32>,
+    /// Indexes of `extents` in the order in which they lie, with the place in the journal of those that
+    /// are there.
+    to_read: Vec<(Option<Position>, usize)>,
     read: usize,
     written: usize,
 }
@@ -259,22 +263,34 @@ impl Lot {
         }
         self.bytes.clear();
         self.bytes.resize(len, 0);
-        let count = u32::try_from(self.extents.len()).unwrap_or(u32::MAX);
-        self.to_read = (0..count).collect();
-        let extents = &self.extents;
-        self.to_read.sort_by_key(|index| extents[*index as usize].0.position);
+        // As they lie: in packs in this very order.
+        let places = (0..).zip(&self.extents).map(|(index, (extent, _))| {
+            ((!view.is_packed(extent)).then_some(extent.position), index)
+        });
+        self.to_read = places.collect();
+        self.to_read.sort_unstable();
         (self.read, self.written) = (0, 0);
-        Ok(count > 0)
+        Ok(!self.extents.is_empty())
     }
 
     fn read(&mut self, view: &View) -> Result<(), ReadError> {
-        let mut len = 0;
-        while let Some(index) = self.to_read.get(self.read).filter(|_| len < STEP_BYTES) {
-            let (extent, at) = &self.extents[*index as usize];
+        let mut read_bytes = 0;
+        let mut read_to = Position::ZERO;
+        while let Some((position, index)) = self.to_read.get(self.read) {
+            if read_bytes >= STEP_BYTES {
+                break;
+            }
+            let (extent, at) = &self.extents[*index];
             let bytes = view.bytes(extent)?;
             self.bytes[*at..at + bytes.len()].copy_from_slice(&bytes);
-            len += bytes.len();
             self.read += 1;
+            read_bytes += bytes.len();
+            if let Some(position) = *position {
+                // With it the commit was read that holds it.
+                let skipped = position.get().saturating_sub(read_to.get());
+                read_bytes += usize::try_from(skipped).unwrap_or(COMMIT_MAX).min(COMMIT_MAX);
+                read_to = position.plus(bytes.len() as u64);
+            }
         }
         Ok(())
     }
@@ -344,9 +360,12 @@ impl<T> Store<T> {
         if !is_due(self.packing.retry_at, now) || self.unread_merge().is_some() {
             return None;
         }
-        if !std::mem::take(&mut self.packing.look) {
+        let ages = self.options.pack_after.is_some() && is_due(self.packing.look_at, now);
+        if !std::mem::take(&mut self.packing.look) && !ages {
             return None;
         }
+        let look_at_us = now.as_micros().saturating_add(RETRY_MAX_US);
+        self.packing.look_at = Some(Timestamp::from_micros(look_at_us));
         let units = self.pack_units(now);
         let file_bytes = self.options.journal.file_bytes;
         let chosen = &units[due_pack(&units, file_bytes)?];

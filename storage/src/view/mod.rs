@@ -19,7 +19,7 @@ use crate::catalog::Catalog;
 use crate::entry::TopicSettings;
 use crate::index::{Index, IndexError};
 use crate::journal::{ReadError as JournalReadError, Reader};
-use crate::kept::KeptError;
+use crate::kept::{KeptError, PackBlocks};
 use crate::keys::KeyHasher;
 use crate::runs::{RunError, Slot};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -47,6 +47,7 @@ struct Shared {
     reader: Reader,
     directory: RwLock<Directory>,
     recent: RwLock<Recent>,
+    blocks: PackBlocks,
     /// Reads that met damage.
     damaged: AtomicU64,
     /// Once it has all that is sealed.
@@ -121,6 +122,7 @@ impl View {
             reader,
             directory: RwLock::new(directory),
             recent: RwLock::default(),
+            blocks: PackBlocks::default(),
             damaged: AtomicU64::new(0),
             index: RwLock::default(),
         };

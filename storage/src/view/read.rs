@@ -212,11 +212,16 @@ impl View {
         }
     }
 
+    /// Whether a pack has it.
+    pub(crate) fn is_packed(&self, extent: &Extent) -> bool {
+        self.directory().pack_at(extent.position).is_some()
+    }
+
     /// As [`View::bytes`], where a pack has taken the place of the journal file.
     fn packed(&self, extent: &Extent) -> Result<Option<Bytes>, ReadError> {
         let pack = self.directory().pack_at(extent.position);
         let Some(pack) = pack else { return Ok(None) };
-        let found = pack.batch(extent.slot, extent.batch_number)?;
+        let found = pack.batch(&self.shared.blocks, extent.slot, extent.batch_number)?;
         let found = found.filter(|bytes| bytes.len() == extent.len_bytes as usize);
         let damaged = || missing(extent.slot, &format!("batch {}", extent.batch_number));
         found.ok_or_else(damaged).map(Some)

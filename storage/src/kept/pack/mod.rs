@@ -42,7 +42,7 @@ use crate::entry::PackFile;
 use crate::journal::{JournalId, Position};
 use crate::runs::Slot;
 
-pub use reader::PackReader;
+pub use reader::{PackBlocks, PackReader};
 pub use writer::PackWriter;
 
 const HEADER: usize = 112;

@@ -1,6 +1,7 @@
 //! Reading a pack.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -13,14 +14,14 @@ use super::{
 };
 use crate::disk::Disk;
 use crate::entry::PackFile;
-use crate::journal::JournalId;
+use crate::journal::{JournalId, Position};
 use crate::kept::KeptError;
 use crate::kept::file::{IndexAt, Named, Source};
 use crate::runs::Slot;
 use crate::sync::Mutex;
 
-/// How many blocks stay in memory: who reads on finds the next batches there.
-const RECENT_MAX: usize = 4;
+/// How many blocks stay in memory, of all packs together.
+const RECENT_MAX: usize = 16;
 
 /// A pack that answers. It stays readable when its name is removed.
 #[derive(Debug)]
@@ -28,8 +29,29 @@ pub struct PackReader {
     info: PackFile,
     source: Source,
     rows: Vec<BlockRow>,
-    /// By the index of their rows, the newest first.
-    recent: Mutex<VecDeque<(usize, Block)>>,
+}
+
+/// The blocks that were read last, of all packs of a node: who reads on finds the next batches there.
+#[derive(Debug, Default)]
+pub struct PackBlocks {
+    /// The newest first.
+    recent: Mutex<VecDeque<(BlockOf, Block)>>,
+}
+
+/// Start and serial number of a pack, and the index of one of its blocks.
+type BlockOf = (Position, u32, usize);
+
+impl PackBlocks {
+    fn find(&self, wanted: BlockOf) -> Option<Block> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().find(|(of, _)| *of == wanted).map(|(_, block)| block.clone())
+    }
+
+    fn keep(&self, of: BlockOf, block: Block) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.truncate(RECENT_MAX - 1);
+        recent.push_front((of, block));
+    }
 }
 
 /// A verified block.
@@ -52,16 +74,16 @@ impl Block {
         if len == Some(bytes.len()) { Ok(Self { bytes, batches }) } else { Err(Truncated) }
     }
 
-    /// Numbers with the bytes of their batches, in their order.
-    fn batches(&self) -> impl Iterator<Item = (BatchNumber, Bytes)> + '_ {
+    /// Numbers, and where in the block their batches are, in their order.
+    fn places(&self) -> impl Iterator<Item = (BatchNumber, Range<usize>)> + '_ {
         let mut at = 4 + self.batches * PLACE;
         self.bytes[4..at].chunks_exact(PLACE).map(move |place| {
             let (number, len) = place.split_at(8);
             let number = u64::from_le_bytes(number.try_into().expect("8 bytes"));
             let len = u32::from_le_bytes(len.try_into().expect("4 bytes")) as usize;
-            let bytes = self.bytes.slice(at..at + len);
+            let place = at..at + len;
             at += len;
-            (BatchNumber::new(number), bytes)
+            (BatchNumber::new(number), place)
         })
     }
 }
@@ -99,7 +121,7 @@ impl PackReader {
         if at != index_at || !rows.is_sorted_by(|a, b| a.key() < b.key()) {
             return Err(source.corrupt("its index is not well formed"));
         }
-        Ok(Self { info: *info, source, rows, recent: Mutex::default() })
+        Ok(Self { info: *info, source, rows })
     }
 
     /// What the manifest says of it.
@@ -111,18 +133,28 @@ impl PackReader {
     ///
     /// # Errors
     /// [`KeptError`] where its block does not verify, or the disk fails.
-    pub fn batch(&self, slot: Slot, number: BatchNumber) -> Result<Option<Bytes>, KeptError> {
+    pub fn batch(
+        &self,
+        blocks: &PackBlocks,
+        slot: Slot,
+        number: BatchNumber,
+    ) -> Result<Option<Bytes>, KeptError> {
         let behind = self.rows.partition_point(|row| row.key() <= (slot, number));
         let Some(index) = behind.checked_sub(1) else { return Ok(None) };
         if self.rows[index].slot != slot {
             return Ok(None);
         }
-        let block = match self.recent(index) {
+        let of = (self.info.start, self.info.serial, index);
+        let block = match blocks.find(of) {
             Some(block) => block,
-            None => self.load(index)?,
+            None => {
+                let block = self.read(&self.rows[index])?;
+                blocks.keep(of, block.clone());
+                block
+            }
         };
-        let found = block.batches().find(|(found, _)| *found == number);
-        Ok(found.map(|(_, bytes)| bytes))
+        let found = block.places().find(|(found, _)| *found == number);
+        Ok(found.map(|(_, place)| block.bytes.slice(place)))
     }
 
     /// Reads and verifies all of it.
@@ -134,14 +166,14 @@ impl PackReader {
         for row in &self.rows {
             let block = self.read(row)?;
             let mut before = None;
-            for (number, bytes) in block.batches() {
+            for (number, place) in block.places() {
                 let in_turn = before.is_none_or(|before| before < number);
                 if !in_turn || (before.is_none() && number != row.first) {
                     return Err(self.source.corrupt("a block's batches are not in their order"));
                 }
                 before = Some(number);
-                len_bytes += bytes.len() as u64;
-                self.source.batch(bytes, number)?;
+                len_bytes += place.len() as u64;
+                self.source.batch(block.bytes.slice(place), number)?;
             }
         }
         if len_bytes == self.info.batch_bytes {
@@ -149,19 +181,6 @@ impl PackReader {
         } else {
             Err(self.source.corrupt("its batches are not as long as it says"))
         }
-    }
-
-    fn recent(&self, index: usize) -> Option<Block> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().find(|(at, _)| *at == index).map(|(_, block)| block.clone())
-    }
-
-    fn load(&self, index: usize) -> Result<Block, KeptError> {
-        let block = self.read(&self.rows[index])?;
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.truncate(RECENT_MAX - 1);
-        recent.push_front((index, block.clone()));
-        Ok(block)
     }
 
     fn read(&self, row: &BlockRow) -> Result<Block, KeptError> {

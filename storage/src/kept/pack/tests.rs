@@ -67,7 +67,10 @@ fn what_was_put_in_is_found() {
         assert_eq!(is_shorter, compression == PackCompression::Zstd);
         let reader = PackReader::open(&disk, JOURNAL, &pack).unwrap();
         reader.verify().unwrap();
-        let read = |slot, number| reader.batch(Slot::new(slot), BatchNumber::new(number)).unwrap();
+        let blocks = PackBlocks::default();
+        let read = |slot, number| {
+            reader.batch(&blocks, Slot::new(slot), BatchNumber::new(number)).unwrap()
+        };
         assert_eq!(read(2, 300).unwrap(), bytes_of(300));
         for number in numbers() {
             assert_eq!(read(4, number).unwrap(), bytes_of(number));
