@@ -145,13 +145,12 @@ impl PackReader {
             return Ok(None);
         }
         let of = (self.info.start, self.info.serial, index);
-        let block = match blocks.find(of) {
-            Some(block) => block,
-            None => {
-                let block = self.read(&self.rows[index])?;
-                blocks.keep(of, block.clone());
-                block
-            }
+        let block = if let Some(block) = blocks.find(of) {
+            block
+        } else {
+            let block = self.read(&self.rows[index])?;
+            blocks.keep(of, block.clone());
+            block
         };
         let found = block.places().find(|(found, _)| *found == number);
         Ok(found.map(|(_, place)| block.bytes.slice(place)))
