@@ -62,9 +62,13 @@ pub(super) async fn show(
         let first = view
             .partitions(&partition.id.topic)
             .into_iter()
-            .find(|p| p.id.origin == partition.id.origin && p.id.number == with.partition)
-            .and_then(|p| view.read(p.slot, with.offset, 1).ok())
-            .and_then(|batches| batches.into_iter().next());
+            .find(|p| p.id.origin == partition.id.origin && p.id.number == with.partition);
+        let first = match first.map(|p| view.read(p.slot, with.offset, 1)) {
+            Some(Ok(batches)) => batches.into_iter().next(),
+            // Retention has dropped it.
+            Some(Err(ReadError::Trimmed { .. })) | None => None,
+            Some(Err(error)) => return Err(read_failed(&error)),
+        };
         let mut detail = proto::ConflictDetail {
             summary: Some(summary(content.row, &partition)),
             event: Some(event),

@@ -56,7 +56,7 @@ pub enum OpenError {
     List(#[source] std::io::Error),
     /// A pack that the manifest names does not open.
     #[error("{0}; it holds records that were acknowledged: restore it from a backup")]
-    Pack(#[from] KeptError),
+    Pack(KeptError),
     /// Side files or packs could not be listed, or a leftover not be deleted.
     #[error("looking through the side files and packs failed")]
     Kept(#[from] std::io::Error),

@@ -58,13 +58,23 @@ impl Unit {
 
 /// Which of these, oldest first, are packed next, as a range of their indexes: the first that is due, with
 /// those beside it that are due too, or small packs, as long as all of it is no longer than a
-/// journal file. `None` where none is due.
-fn due_pack(units: &[Unit], file_bytes: u64) -> Option<Range<usize>> {
-    let first = units.iter().position(Unit::is_due)?;
+/// journal file. Where there is no room for so much, it is the one that has least. `None` where none is
+/// due, or fits.
+fn due_pack(units: &[Unit], file_bytes: u64, room_bytes: Option<u64>) -> Option<Range<usize>> {
+    let mut due = (0..).zip(units).filter(|(_, unit)| unit.is_due());
+    let (first, unit) = match room_bytes {
+        None => due.next()?,
+        Some(_) => due.min_by_key(|(_, unit)| unit.live_bytes)?,
+    };
+    let most_bytes = room_bytes.unwrap_or(u64::MAX);
+    if unit.live_bytes > most_bytes {
+        return None;
+    }
+    let most_bytes = most_bytes.min(file_bytes);
     let mut range = first..first + 1;
-    let mut live_bytes = units[first].live_bytes;
+    let mut live_bytes = unit.live_bytes;
     let joins = |unit: &Unit, live_bytes: u64| {
-        let fits = live_bytes.saturating_add(unit.live_bytes) <= file_bytes;
+        let fits = live_bytes.saturating_add(unit.live_bytes) <= most_bytes;
         fits && (unit.is_due() || unit.is_small(file_bytes))
     };
     while let Some(unit) = units.get(range.end).filter(|unit| joins(unit, live_bytes)) {
@@ -101,6 +111,10 @@ pub(super) struct Packing {
     look: bool,
     /// When it is looked all the same, as files grow older.
     look_at: Option<Timestamp>,
+    /// How much room there was for the last pack, which was too little.
+    room_bytes: Option<u64>,
+    /// Positions of batches that do not read: what holds them is packed no more until the next start.
+    damaged: Vec<Position>,
     /// The last pause before another attempt.
     pause_us: i64,
     retry_at: Option<Timestamp>,
@@ -188,6 +202,10 @@ pub(super) enum PackStep {
 /// Why a pack was given up. What it was to hold is where it was.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PackError {
+    #[error("there are {bytes} bytes of room, which is too little")]
+    Room { bytes: u64 },
+    #[error("what it was to hold does not read: {error}")]
+    Damaged { position: Position, error: ReadError },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -201,8 +219,9 @@ pub(super) enum PackError {
 impl PackPlan {
     fn begin(self) -> Result<PackWork, PackError> {
         let Self { disk, journal, view, range, serial, compression, sources, .. } = self;
-        if disk.free_bytes()? < self.live_bytes.saturating_add(self.margin_bytes) {
-            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+        let bytes = disk.free_bytes()?.saturating_sub(self.margin_bytes);
+        if bytes < self.live_bytes {
+            return Err(PackError::Room { bytes });
         }
         let writer = PackWriter::begin(&*disk, range, serial, compression)?;
         let batches = Batches { sources, slot: 0, file: 0, from: BatchNumber::new(0) };
@@ -273,7 +292,7 @@ impl Lot {
         Ok(!self.extents.is_empty())
     }
 
-    fn read(&mut self, view: &View) -> Result<(), ReadError> {
+    fn read(&mut self, view: &View) -> Result<(), PackError> {
         let mut read_bytes = 0;
         let mut read_to = Position::ZERO;
         while let Some((position, index)) = self.to_read.get(self.read) {
@@ -281,7 +300,10 @@ impl Lot {
                 break;
             }
             let (extent, at) = &self.extents[*index];
-            let bytes = view.bytes(extent)?;
+            let bytes = view.extent(extent).map_err(|error| match error {
+                ReadError::Corrupt(_) => PackError::Damaged { position: extent.position, error },
+                error => error.into(),
+            })?;
             self.bytes[*at..at + bytes.len()].copy_from_slice(&bytes);
             self.read += 1;
             read_bytes += bytes.len();
@@ -368,7 +390,8 @@ impl<T> Store<T> {
         self.packing.look_at = Some(Timestamp::from_micros(look_at_us));
         let units = self.pack_units(now);
         let file_bytes = self.options.journal.file_bytes;
-        let chosen = &units[due_pack(&units, file_bytes)?];
+        let room_bytes = self.packing.room_bytes.take();
+        let chosen = &units[due_pack(&units, file_bytes, room_bytes)?];
         let range = (chosen[0].start, chosen[chosen.len() - 1].end);
         let manifest = &self.state.control.manifest;
         let mut sources: BTreeMap<Slot, Vec<Position>> = BTreeMap::new();
@@ -378,8 +401,9 @@ impl<T> Store<T> {
             }
         }
         let older = manifest.packs.range(range.0..range.1).map(|(_, pack)| pack.serial);
-        // On a full disk, the room for it is what it gives back.
-        let margin_bytes = if self.full { 0 } else { file_bytes.saturating_mul(2) };
+        // What is packed for its space takes room to give back more.
+        let wanted = chosen.iter().any(|unit| unit.is_wanted);
+        let margin_bytes = if wanted { file_bytes.saturating_mul(2) } else { 0 };
         Some(PackPlan {
             disk: Arc::clone(&self.disk),
             journal: self.journal.id(),
@@ -400,6 +424,8 @@ impl<T> Store<T> {
         let mut ends: Vec<u64> = partitions.iter().map(|partition| partition.start.bytes).collect();
         let lens: BTreeMap<Position, u64> =
             self.journal.files().iter().map(|file| (file.start, file.len_bytes)).collect();
+        let damaged = &self.packing.damaged;
+        let reads = |start, end| !damaged.iter().any(|at| (start..end).contains(at));
         let mut units: Vec<Unit> = Vec::new();
         for file in manifest.files.values().filter(|file| !file.slots.is_empty()) {
             let mut live_bytes = 0;
@@ -434,15 +460,17 @@ impl<T> Store<T> {
             let is_wanted = self.is_to_be_archived(file, now);
             units.push(Unit { start, end, held_bytes, live_bytes, is_pack: false, is_wanted });
         }
-        units
+        units.into_iter().filter(|unit| reads(unit.start, unit.end)).collect()
     }
 
+    /// On a full disk no file is packed but for what that gives back.
     fn is_to_be_archived(&self, file: &SealedFile, now: Timestamp) -> bool {
-        self.options.pack_after.is_some_and(|after| {
-            let age_us =
-                self.age_time(now).as_micros().saturating_sub(file.append_time.as_micros());
-            u128::try_from(age_us).is_ok_and(|age_us| age_us >= after.as_micros())
-        })
+        !self.full
+            && self.options.pack_after.is_some_and(|after| {
+                let age_us =
+                    self.age_time(now).as_micros().saturating_sub(file.append_time.as_micros());
+                u128::try_from(age_us).is_ok_and(|age_us| age_us >= after.as_micros())
+            })
     }
 
     pub(super) fn on_pack_step(&mut self, result: Result<PackStep, PackError>, now: Timestamp) {
@@ -460,7 +488,15 @@ impl<T> Store<T> {
                 self.waiting.push_back(Entry::PackAdded { pack });
                 self.packing.stage = Stage::Unnamed(reader);
             }
-            Err(_) => {
+            Err(error) => {
+                match error {
+                    PackError::Room { bytes } => self.packing.room_bytes = Some(bytes),
+                    PackError::Damaged { position, .. } => self.packing.damaged.push(position),
+                    PackError::Read(_)
+                    | PackError::Run(_)
+                    | PackError::Verify(_)
+                    | PackError::Write(_) => {}
+                }
                 let pause_us = (2 * self.packing.pause_us).clamp(RETRY_US, RETRY_MAX_US);
                 let retry_us = now.as_micros().saturating_add(pause_us);
                 self.packing.stage = Stage::None;
@@ -522,7 +558,8 @@ impl<T> Store<T> {
     pub(super) fn open_packs(&mut self) -> Result<(), OpenError> {
         let manifest = &self.state.control.manifest;
         for (start, pack) in &manifest.packs {
-            let reader = PackReader::open(&*self.disk, self.journal.id(), pack)?;
+            let reader = PackReader::open(&*self.disk, self.journal.id(), pack);
+            let reader = reader.map_err(OpenError::Pack)?;
             self.view.directory_mut().packs.insert(*start, Arc::new(reader));
         }
         let named = |name: &String| manifest.packs.values().any(|pack| pack.name() == *name);
@@ -551,7 +588,7 @@ mod tests {
         let units = (0..).zip(units);
         let units: Vec<_> =
             units.map(|(at, (held, live, is_pack))| unit(at, *held, *live, *is_pack)).collect();
-        due_pack(&units, FILE)
+        due_pack(&units, FILE, None)
     }
 
     #[test]
@@ -575,9 +612,20 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_little_room_what_has_least_is_packed_first() {
+        let units: Vec<_> =
+            (0..).zip([400, 300, 350]).map(|(at, live)| unit(at, FILE, live, false)).collect();
+        let due = |room| due_pack(&units, FILE, Some(room));
+        assert_eq!((due(299), due(300), due(700)), (None, Some(1..2), Some(1..3)));
+    }
+
+    #[test]
     fn what_is_old_is_packed_whatever_it_has_lost() {
         let wanted = |at| Unit { is_wanted: true, ..unit(at, 300, 300, false) };
-        assert_eq!(due_pack(&[unit(0, 300, 300, false), wanted(1), wanted(2)], FILE), Some(1..3));
-        assert_eq!(due_pack(&[0, 1, 2, 3].map(wanted), FILE), Some(0..3));
+        assert_eq!(
+            due_pack(&[unit(0, 300, 300, false), wanted(1), wanted(2)], FILE, None),
+            Some(1..3)
+        );
+        assert_eq!(due_pack(&[0, 1, 2, 3].map(wanted), FILE, None), Some(0..3));
     }
 }

@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::entry::{PackFile, SideFile};
 use crate::journal::{self, Position, Scan, ScanError};
 use crate::kept::{KeptError, PackReader, SideReader};
-use crate::runs::{KeyRun, RunError, RunInfo};
+use crate::runs::{KeyRun, RunError, RunInfo, RunReader};
 use crate::state::{Manifest, State, TableLimits};
 
 /// A file that the manifest names beside the journal's files.
@@ -76,8 +76,8 @@ pub enum CheckError {
     Open(#[from] OpenError),
 }
 
-/// Reads all journal files, packs and side files to their ends; of the runs, which can be made again from
-/// these, none. Takes time that grows with what is kept; a directory without a journal is whole.
+/// Reads all journal files, packs and side files to their ends, and the runs of files that are packed; of
+/// the others, which can be made again from their journal files, none. Takes time that grows with what is kept; a directory without a journal is whole.
 ///
 /// # Errors
 /// [`CheckError`]. Nothing was changed.
@@ -99,8 +99,18 @@ pub fn check(disk: &Arc<dyn Disk>) -> Result<(), CheckError> {
         }
     }
     for pack in manifest.packs.values() {
-        if let Some(damage) = pack_damage(&**disk, &scan, pack) {
-            return damaged(pack.name(), damage.to_string());
+        let pack = PackReader::open(&**disk, scan.id(), pack).map_err(OpenError::Pack)?;
+        if let Err(damage) = pack.verify() {
+            return damaged(pack.info().name(), damage.to_string());
+        }
+    }
+    // No start makes these again.
+    let packed = manifest.files.values().filter(|file| manifest.pack_of(file.start).is_some());
+    for info in packed.filter_map(|file| file.run.as_ref()) {
+        let run = RunReader::open(&**disk, scan.id(), info).map_err(OpenError::Run)?;
+        let keys = KeyRun::open(&**disk, scan.id(), info).map(Arc::new).map_err(OpenError::Run)?;
+        if let Err(damage) = run.verify().and_then(|()| keys.verify()) {
+            return damaged(info.name(), damage.to_string());
         }
     }
     Ok(())

@@ -192,8 +192,12 @@ impl View {
         if batch.header().batch_number == extent.batch_number { Ok(batch) } else { Err(damaged()) }
     }
 
-    /// The stored batch's bytes.
-    pub(crate) fn bytes(&self, extent: &Extent) -> Result<Bytes, ReadError> {
+    /// The stored batch's bytes; damage is told, as where readers meet it.
+    pub(crate) fn extent(&self, extent: &Extent) -> Result<Bytes, ReadError> {
+        self.noted(self.bytes(extent))
+    }
+
+    fn bytes(&self, extent: &Extent) -> Result<Bytes, ReadError> {
         let len = extent.len_bytes as usize;
         let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = recent.slice(extent.position, len) {

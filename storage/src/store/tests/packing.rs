@@ -288,3 +288,22 @@ fn files_of_cursors_alone_leave_with_a_pack_around_them() {
     two.world.restart();
     check_disk(&two);
 }
+
+#[test]
+fn damage_holds_back_what_it_is_in_and_nothing_else() {
+    let mut two = filled();
+    let files = two.world.store.journal.files();
+    // In the middle of the oldest file, which lies in no memory after a start.
+    two.world.disk.flip_bit(&files[0].name, 8 * (24 << 10));
+    two.world.restart();
+    two.world.store.set_uplink_needs(Some(BTreeMap::new()));
+    two.retained("u");
+    for _ in 0..10 {
+        two.world.now += 60_000_000;
+        two.world.settle();
+    }
+    let packs = packs(&two);
+    assert!(!packs.is_empty());
+    assert!(packs.iter().all(|pack| !pack.covers(files[0].start)), "{packs:?}");
+    assert!(two.world.store.view().damaged_reads() > 0);
+}
