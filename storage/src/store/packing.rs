@@ -300,9 +300,12 @@ impl Lot {
                 break;
             }
             let (extent, at) = &self.extents[*index];
-            let bytes = view.extent(extent).map_err(|error| match error {
-                ReadError::Corrupt(_) => PackError::Damaged { position: extent.position, error },
-                error => error.into(),
+            let bytes = view.extent(extent).map_err(|error| {
+                if matches!(error, ReadError::Corrupt(_)) {
+                    PackError::Damaged { position: extent.position, error }
+                } else {
+                    error.into()
+                }
             })?;
             self.bytes[*at..at + bytes.len()].copy_from_slice(&bytes);
             self.read += 1;
