@@ -128,3 +128,14 @@ fn a_name_tells_the_positions() {
         assert_eq!(parse_pack(name), None);
     }
 }
+
+#[test]
+fn a_pack_that_fails_at_its_end_leaves_nothing() {
+    let disk = SimDisk::new();
+    let range = (Position::new(0x5000), Position::new(0x9000));
+    let mut writer = PackWriter::begin(&disk, range, 0, PackCompression::None).unwrap();
+    writer.push(Slot::new(2), BatchNumber::new(300), &bytes_of(300)).unwrap();
+    disk.fail_write_at(disk.writes() + 1);
+    assert!(writer.finish(&disk, JOURNAL).is_err());
+    assert_eq!(disk.names(), [""; 0]);
+}

@@ -96,8 +96,16 @@ impl PackWriter {
     /// Durable when it returns.
     ///
     /// # Errors
-    /// What the disk says.
-    pub fn finish(mut self, disk: &dyn Disk, journal: JournalId) -> io::Result<PackFile> {
+    /// What the disk says; it is given up then, as by [`PackWriter::abandon`].
+    pub fn finish(self, disk: &dyn Disk, journal: JournalId) -> io::Result<PackFile> {
+        let name = self.pack.name();
+        self.write_end(disk, journal).inspect_err(|_| {
+            // A full disk needs the space.
+            let _ = file::discard(disk, &name);
+        })
+    }
+
+    fn write_end(mut self, disk: &dyn Disk, journal: JournalId) -> io::Result<PackFile> {
         self.end_block()?;
         let Self { mut pack, file, rows, at, .. } = self;
         let mut index = Vec::with_capacity(rows.len() * ROW);
