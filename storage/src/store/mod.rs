@@ -15,6 +15,7 @@
 //! that the snapshot in the next file's preamble is the state at its start.
 
 mod commit;
+mod due;
 mod error;
 mod files;
 mod job;

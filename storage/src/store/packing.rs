@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use takt_protocol::words::{BatchNumber, Timestamp};
 
+use super::due::{Unit, due_pack};
 use super::files::{POOL_PAUSE_US, RETRY_MAX_US, RETRY_US, is_due};
 use super::job::Work;
 use super::{OpenError, Store};
@@ -29,65 +29,6 @@ const STEP_BYTES: usize = 4 << 20;
 const SORTED_BYTES: usize = 32 << 20;
 /// How many extents are asked of a run at a time.
 const PAGE: usize = 256;
-/// A pack so much shorter than a journal file is packed again together with what lies beside it.
-const SMALL: u64 = 8;
-
-/// A journal file, or a pack, as the choice of what to pack sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Unit {
-    start: Position,
-    end: Position,
-    /// What it takes on the disk; of a pack, what it held when it was written.
-    held_bytes: u64,
-    /// What of it is kept.
-    live_bytes: u64,
-    is_pack: bool,
-    /// It is packed for another reason than the space that it takes.
-    is_wanted: bool,
-}
-
-impl Unit {
-    fn is_due(&self) -> bool {
-        self.is_wanted || self.live_bytes <= self.held_bytes / 2
-    }
-
-    fn is_small(&self, file_bytes: u64) -> bool {
-        self.is_pack && self.live_bytes <= file_bytes / SMALL
-    }
-}
-
-/// Which of these, oldest first, are packed next, as a range of their indexes: the first that is due, with
-/// those beside it that are due too, or small packs, as long as all of it is no longer than a
-/// journal file. Where there is no room for so much, it is the one that has least. `None` where none is
-/// due, or fits.
-fn due_pack(units: &[Unit], file_bytes: u64, room_bytes: Option<u64>) -> Option<Range<usize>> {
-    let mut due = (0..).zip(units).filter(|(_, unit)| unit.is_due());
-    let (first, unit) = match room_bytes {
-        None => due.next()?,
-        Some(_) => due.min_by_key(|(_, unit)| unit.live_bytes)?,
-    };
-    let most_bytes = room_bytes.unwrap_or(u64::MAX);
-    if unit.live_bytes > most_bytes {
-        return None;
-    }
-    let most_bytes = most_bytes.min(file_bytes);
-    let mut range = first..first + 1;
-    let mut live_bytes = unit.live_bytes;
-    let joins = |unit: &Unit, live_bytes: u64| {
-        let fits = live_bytes.saturating_add(unit.live_bytes) <= most_bytes;
-        fits && (unit.is_due() || unit.is_small(file_bytes))
-    };
-    while let Some(unit) = units.get(range.end).filter(|unit| joins(unit, live_bytes)) {
-        live_bytes += unit.live_bytes;
-        range.end += 1;
-    }
-    let before = |start: usize| Some(&units[start.checked_sub(1)?]);
-    while let Some(unit) = before(range.start).filter(|unit| joins(unit, live_bytes)) {
-        live_bytes += unit.live_bytes;
-        range.start -= 1;
-    }
-    Some(range)
-}
 
 /// How far packing has come.
 #[derive(Debug, Default)]
@@ -573,62 +514,5 @@ impl<T> Store<T> {
         }
         self.packing.look = true;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: u64 = 1_000;
-
-    fn unit(at: u64, held_bytes: u64, live_bytes: u64, is_pack: bool) -> Unit {
-        let (start, end) = (Position::new(at), Position::new(at + 1));
-        Unit { start, end, held_bytes, live_bytes, is_pack, is_wanted: false }
-    }
-
-    fn due(units: &[(u64, u64, bool)]) -> Option<Range<usize>> {
-        let units = (0..).zip(units);
-        let units: Vec<_> =
-            units.map(|(at, (held, live, is_pack))| unit(at, *held, *live, *is_pack)).collect();
-        due_pack(&units, FILE, None)
-    }
-
-    #[test]
-    fn what_has_lost_half_is_packed() {
-        assert_eq!(due(&[]), None);
-        assert_eq!(due(&[(FILE, 501, false), (FILE, 900, true)]), None);
-        assert_eq!(due(&[(FILE, 501, false), (FILE, 500, false)]), Some(1..2));
-        assert_eq!(due(&[(FILE, 501, false), (600, 300, true)]), Some(1..2));
-    }
-
-    #[test]
-    fn what_lies_beside_is_packed_with_it_up_to_a_file() {
-        let half = (FILE, 400, false);
-        assert_eq!(due(&[half, half, half]), Some(0..2));
-        assert_eq!(due(&[half, (FILE, 600, false), half]), Some(0..1));
-        // Small packs, on both sides; others stay as they are.
-        let (small, large) = ((125, 125, true), (126, 126, true));
-        assert_eq!(due(&[small, half, small]), Some(0..3));
-        assert_eq!(due(&[small, large, half, small, large]), Some(2..4));
-        assert_eq!(due(&[small, small]), None);
-    }
-
-    #[test]
-    fn where_there_is_little_room_what_has_least_is_packed_first() {
-        let units: Vec<_> =
-            (0..).zip([400, 300, 350]).map(|(at, live)| unit(at, FILE, live, false)).collect();
-        let due = |room| due_pack(&units, FILE, Some(room));
-        assert_eq!((due(299), due(300), due(700)), (None, Some(1..2), Some(1..3)));
-    }
-
-    #[test]
-    fn what_is_old_is_packed_whatever_it_has_lost() {
-        let wanted = |at| Unit { is_wanted: true, ..unit(at, 300, 300, false) };
-        assert_eq!(
-            due_pack(&[unit(0, 300, 300, false), wanted(1), wanted(2)], FILE, None),
-            Some(1..3)
-        );
-        assert_eq!(due_pack(&[0, 1, 2, 3].map(wanted), FILE, None), Some(0..3));
     }
 }
