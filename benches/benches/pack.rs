@@ -17,7 +17,8 @@ const JOURNAL: JournalId = JournalId::new([7; 16]);
 
 fn write(disk: &RealDisk, batches: &[Vec<u8>], compression: PackCompression) -> PackFile {
     let range = (Position::ZERO, Position::new(4096));
-    let mut writer = PackWriter::begin(disk, range, 0, compression).expect("a file");
+    let mut writer =
+        PackWriter::begin(disk, range, 0, Position::ZERO, compression).expect("a file");
     for slot in [0, 1] {
         for (number, bytes) in
             (0..).zip(batches).filter(|(number, _)| number % 2 == u64::from(slot))

@@ -113,16 +113,14 @@ pub fn open(disk: &SimDisk, seed: u64) -> Option<(u128, BTreeMap<u64, Vec<u8>>)>
 }
 
 fn collect(batch: &StoredBatch, records: &mut BTreeMap<u64, Vec<u8>>) {
-    let mut offset = batch.header().base_offset.get();
-    let (Ok(laid_out), Ok(payload)) = (batch.batch().records(), batch.batch().raw_payload()) else {
+    let (Ok(laid_out), Ok(payload)) = (batch.records(), batch.batch().raw_payload()) else {
         return;
     };
-    for (record, verdict) in laid_out.zip(batch.verdicts()) {
-        let (Ok(record), Ok(verdict)) = (record, verdict) else { return };
-        if verdict.is_visible() {
+    for found in laid_out.map_while(Result::ok) {
+        let record = found.record;
+        if let Some(offset) = found.offset {
             let end = record.data_at.saturating_add(record.data_len).min(payload.len());
-            records.insert(offset, payload[record.data_at.min(end)..end].to_vec());
-            offset = offset.saturating_add(1);
+            records.insert(offset.get(), payload[record.data_at.min(end)..end].to_vec());
         }
     }
 }

@@ -77,6 +77,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("packed_before_named", "packed files go before the entry that names their pack"),
     ("old_pack_removed_early", "a pack goes before the entry that names the one in its place"),
     ("pack_goes_with_its_first", "a pack goes with the first of the files that it stands for"),
+    ("compaction_takes_the_latest", "compaction leaves out the latest event of an order too"),
+    ("compaction_takes_what_has_no_order", "compaction leaves out events without an order key"),
+    ("compaction_takes_conflicts", "compaction leaves out conflicts that wait for an operator"),
+    ("compaction_ignores_holds", "what the hub does not have yet is compacted"),
     ("age_by_any_clock", "retention judges ages by a wall clock that has leapt ahead"),
 ];
 

@@ -7,7 +7,9 @@ use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
-use takt_protocol::batch::{Batch, BatchError, DedupKeyRef, RecordView, RecordVisitor};
+use takt_protocol::batch::{
+    Batch, BatchError, DedupKeyRef, RecordView, RecordVisitor, StoredBatch, StoredError,
+};
 use takt_protocol::hashing::DigestHasher;
 use takt_protocol::numbers::Numbers;
 use takt_protocol::words::TopicName;
@@ -43,6 +45,9 @@ pub struct RecordKeys {
 }
 
 impl RecordKeys {
+    /// Of a record that is not there.
+    const GONE: Self = Self { digest64: 0, dedup: [0; 2], dedup_count: 0, order: NO_ORDER };
+
     /// The hashes of its dedup keys: none, one, or two different ones.
     pub fn dedup(&self) -> &[u128] {
         &self.dedup[..usize::from(self.dedup_count)]
@@ -73,7 +78,7 @@ impl KeyHashes {
         &self.orders
     }
 
-    /// One for each record, in order.
+    /// One for each record, in order; of what compaction has left out, without a key.
     pub fn records(&self) -> &[RecordKeys] {
         &self.records
     }
@@ -106,6 +111,31 @@ impl KeyHasher {
         for record in records {
             hashing.record(&record?);
         }
+        Ok(())
+    }
+
+    /// As [`KeyHasher::hash_batch`], of a stored batch, of which compaction may have left out records.
+    ///
+    /// # Errors
+    /// [`StoredError`] where the batch does not decode.
+    pub fn hash_stored(
+        &self,
+        topic: &TopicName,
+        batch: &StoredBatch,
+        out: &mut KeyHashes,
+    ) -> Result<(), StoredError> {
+        if batch.kept().is_none() {
+            return Ok(self.hash_batch(topic, batch.batch(), out)?);
+        }
+        let records = batch.batch().records()?;
+        let mut hashing = self.hashing(topic, batch.batch(), out);
+        hashing.orders(records.order_keys());
+        for found in batch.records()? {
+            let found = found?;
+            hashing.out.records.resize(found.index, RecordKeys::GONE);
+            hashing.record(&found.record);
+        }
+        out.records.resize(batch.header().records, RecordKeys::GONE);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use takt_client::{OrderSequence, Timestamp};
+use takt_client::{Offset, OrderSequence, Timestamp};
 use takt_protocol::batch::{DedupKeyRef, StoredBatch, Verdict};
 use takt_reader::{Contents, DedupKey, MaskedAddress, Partition, Place, Record};
 use takt_storage::view::{PartitionView, View};
@@ -66,7 +66,7 @@ fn batches(found: &Partition<'_>, shown: &PartitionView, view: &View) -> Result<
         equal("bytes of a batch", found.bytes, &bytes[..])?;
         equal("append time", found.append_time, header.append_time.as_micros())?;
         equal("epoch and CRC", (found.epoch, found.crc), (header.epoch.get(), header.crc))?;
-        let of_batch: Vec<_> = records.by_ref().take(found.records as usize).collect();
+        let of_batch: Vec<_> = records.by_ref().take(found.kept as usize).collect();
         records_of(&of_batch, shown)?;
     }
     equal("records left", records.count(), 0)
@@ -76,15 +76,12 @@ fn records_of(found: &[&Record<'_>], batch: &StoredBatch) -> Result<(), String> 
     let broken = |what: &dyn Debug| format!("a batch of the store does not hold: {what:?}");
     let header = batch.header();
     let raw = batch.batch().raw_payload().map_err(|error| broken(&error))?;
-    let records = batch.batch().records().map_err(|error| broken(&error))?;
-    equal("records", found.len(), header.records)?;
-    let mut offset = header.base_offset.get();
-    let sequences = batch.batch().header().first_sequence.get()..;
-    for ((found, sequence), (record, verdict)) in
-        found.iter().zip(sequences).zip(records.zip(batch.verdicts()))
-    {
-        let record = record.map_err(|error| broken(&error))?;
-        let verdict = verdict.map_err(|error| broken(&error))?;
+    let records = batch.records().map_err(|error| broken(&error))?;
+    equal("records", found.len(), batch.batch().header().records)?;
+    let first = batch.batch().header().first_sequence.get();
+    for (found, shown) in found.iter().zip(records) {
+        let shown = shown.map_err(|error| broken(&error))?;
+        let (record, sequence) = (shown.record, first + shown.index as u64);
         equal("producer", found.producer, header.producer.as_str())?;
         equal("batch", found.batch, header.batch_number.get())?;
         equal("sequence", found.sequence, sequence)?;
@@ -106,20 +103,19 @@ fn records_of(found: &[&Record<'_>], batch: &StoredBatch) -> Result<(), String> 
             })
         });
         equal("dedup keys", found.dedup_keys, keys)?;
-        judged(found, verdict, offset)?;
-        offset += u64::from(verdict.is_visible());
+        judged(found, shown.verdict, shown.offset)?;
     }
     Ok(())
 }
 
-fn judged(found: &Record<'_>, verdict: Verdict, offset: u64) -> Result<(), String> {
+fn judged(found: &Record<'_>, verdict: Verdict, offset: Option<Offset>) -> Result<(), String> {
     let place = |place: takt_protocol::batch::Place| Place {
         partition: place.partition.get(),
         offset: place.offset.get(),
     };
     match verdict {
         Verdict::Visible { order_sequence, restarted } => {
-            equal("offset", found.offset, Some(offset))?;
+            equal("offset", found.offset, offset.map(Offset::get))?;
             equal("restarted", found.restarted, restarted)?;
             equal("order sequence", found.order_sequence, order_sequence.map(OrderSequence::get))?;
             equal("verdict", found.verdict, takt_reader::Verdict::Visible)

@@ -1,7 +1,8 @@
 //! Data directories as they were written once, and what they hold as text beside them. Whatever is
 //! changed later, they open and hold the same. `data-v1` has runs of format 1 and snapshots of
 //! version 1; `data-v2` has merged runs, and snapshots of version 2; `data-v3` has those
-//! of version 3; `data-v4` has packs, of files that were trimmed too, and snapshots of version 4.
+//! of version 3; `data-v4` has packs, of files that were trimmed too, and snapshots of version 4; in
+//! `data-v5` some of them are compacted, and snapshots are of version 5.
 //!
 //! A directory is that of a hub with a topic of its own and a mirror, with repeats, conflicts,
 //! cursors, dropped files and runs, as it stood after a kill.
@@ -30,7 +31,7 @@ const READ_BYTES: usize = 1 << 20;
 const PACK_AFTER_S: u64 = 100;
 
 /// The directories, oldest first; the last is of the format that is written now.
-pub const NAMES: &[&str] = &["data-v1", "data-v2", "data-v3", "data-v4"];
+pub const NAMES: &[&str] = &["data-v1", "data-v2", "data-v3", "data-v4", "data-v5"];
 
 /// One of them.
 pub fn directory(name: &str) -> PathBuf {
@@ -77,11 +78,11 @@ pub fn open_with_report(path: &Path, seed: u64) -> (Driver, OpenReport) {
     Driver::open(disk, options(), seed, TOPIC).expect("the golden directory opens")
 }
 
-/// Makes the directory, and says what it holds.
+/// Makes the directory.
 ///
 /// # Panics
 /// If it is there or cannot be made.
-pub fn make(path: &Path) -> String {
+pub fn make(path: &Path) {
     assert!(!path.exists(), "{} is there", path.display());
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(path).expect("a directory"));
     // Some files are packed, the newest are not; what goes, goes by the limit of a topic.
@@ -136,11 +137,24 @@ pub fn make(path: &Path) -> String {
                 name,
                 retention_ms: None,
                 retention_bytes: Some(1 << 14),
+                compact: Some(true),
             };
             assert_eq!(hub.ask(limit), Answer::RetentionSet);
         }
     }
-    describe(&hub)
+}
+
+/// A copy of a golden directory, which a start changes.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn copy(name: &str) -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a directory");
+    for file in std::fs::read_dir(directory(name)).expect("a golden directory") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), home.path().join(file.file_name())).expect("a copy");
+    }
+    home
 }
 
 fn store(driver: &mut Driver, ids: std::ops::Range<u64>, content: u64) {
@@ -179,7 +193,9 @@ pub fn describe(driver: &Driver) -> String {
     let (keys, orders, producers) = (status.keys, status.orders, status.producers);
     line(&mut text, &format!("keys {keys} orders {orders} producers {producers}"));
     for topic in view.topics() {
-        line(&mut text, &format!("topic {} of {}: {:?}", topic.name, topic.origin, topic.settings));
+        // As it was called when there was no compaction.
+        let settings = format!("{:?}", topic.settings).replace("compact: false, ", "");
+        line(&mut text, &format!("topic {} of {}: {settings}", topic.name, topic.origin));
     }
     for cursor in view.cursors() {
         line(&mut text, &format!("cursor {} {:?}", cursor.name, cursor.positions));

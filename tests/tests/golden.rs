@@ -1,19 +1,10 @@
 //! A data directory that an earlier build wrote opens, and holds what it held.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::path::Path;
-
 use takt_protocol::words::TopicName;
 use takt_storage::store::Answer;
 use takt_tests::events::events;
-use takt_tests::golden::{NAMES, describe, description, directory, open, open_with_report};
-
-fn copy(from: &Path, to: &Path) {
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
-}
+use takt_tests::golden::{NAMES, copy, describe, description, open, open_with_report};
 
 #[test]
 fn the_golden_directories_open_and_hold_what_they_held() {
@@ -23,8 +14,7 @@ fn the_golden_directories_open_and_hold_what_they_held() {
 }
 
 fn opens_and_holds(name: &str) {
-    let home = tempfile::tempdir().unwrap();
-    copy(&directory(name), home.path());
+    let home = copy(name);
     let expected = std::fs::read_to_string(description(name)).unwrap();
     for what in ["topic t of lyon", "cursor erp", "conflict", "partition hub/t/0", "lyon/t/0"] {
         assert!(expected.contains(what), "the golden directory has no {what}");
@@ -51,8 +41,7 @@ fn opens_and_holds(name: &str) {
 /// A run of format 1 that is made again is of the format of today, and the manifest says so.
 #[test]
 fn a_damaged_run_of_an_old_format_is_made_again_once() {
-    let home = tempfile::tempdir().unwrap();
-    copy(&directory("data-v1"), home.path());
+    let home = copy("data-v1");
     let run = home.path().join("run-0000000000082000-00000001.run");
     let mut bytes = std::fs::read(&run).unwrap();
     bytes[100] ^= 1;

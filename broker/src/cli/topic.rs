@@ -18,7 +18,7 @@ pub(super) enum TopicCommand {
     /// Make a topic at the node; needs an operator. One that is there with the same settings is no
     /// error.
     Create(CreateArgs),
-    /// Change how long the node that made a topic keeps it; needs an operator. All else is fixed.
+    /// Change what the node that made a topic keeps of it; needs an operator. All else is fixed.
     Edit(EditArgs),
     /// List the topics.
     Ls,
@@ -53,6 +53,9 @@ pub(super) struct CreateArgs {
     /// limit.
     #[arg(long, value_name = "SIZE", default_value_t = Size::from_bytes(0))]
     retention_size: Size,
+    /// Whether an event may go when a later one of its order key has come: the latest of each stays.
+    #[arg(long, value_enum, default_value_t = Switch::Off)]
+    compact: Switch,
 }
 
 #[derive(Debug, Args)]
@@ -60,12 +63,15 @@ pub(super) struct EditArgs {
     /// The topic.
     name: String,
     /// Events may go when they are older, such as 30d; 0 is for as long as the node keeps them.
-    #[arg(long, value_name = "DURATION", required_unless_present = "retention_size")]
+    #[arg(long, value_name = "DURATION", required_unless_present_any = ["retention_size", "compact"])]
     retention_age: Option<Period>,
     /// In each partition, events may go that lie behind so much newer, such as 10GiB; 0 is without a
     /// limit.
     #[arg(long, value_name = "SIZE")]
     retention_size: Option<Size>,
+    /// Whether an event may go when a later one of its order key has come: the latest of each stays.
+    #[arg(long, value_enum)]
+    compact: Option<Switch>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -95,6 +101,7 @@ impl From<&CreateArgs> for messages::TopicSettings {
             on_conflict: on_conflict.into(),
             retention_ms: args.retention_age.ms(),
             retention_bytes: args.retention_size.bytes(),
+            compact: args.compact == Switch::On,
             ..Self::default()
         }
     }
@@ -111,6 +118,7 @@ struct Topic<'a> {
     retention_ms: u64,
     /// Of each partition.
     retention_bytes: u64,
+    compact: bool,
     partitions: Vec<Partition<'a>>,
     /// What the node knows of keys; those of all topics share its ledger.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +187,7 @@ impl<'a> Topic<'a> {
             on_conflict: on_conflict(&settings),
             retention_ms: settings.retention_ms,
             retention_bytes: settings.retention_bytes,
+            compact: settings.compact,
             partitions: info.partitions.iter().map(partition).collect(),
             ledger: None,
         }
@@ -200,9 +209,14 @@ pub(super) async fn run(
             let info = admin.create_topic(&args.name, (&args).into()).await.map_err(refused)?;
             show(&info, None, output)?;
         }
-        TopicCommand::Edit(EditArgs { name, retention_age, retention_size }) => {
-            let (age, size) = (retention_age.map(Period::ms), retention_size.map(Size::bytes));
-            let info = admin.set_retention(&name, age, size).await.map_err(refused)?;
+        TopicCommand::Edit(EditArgs { name, retention_age, retention_size, compact }) => {
+            let change = messages::SetRetention {
+                name,
+                retention_ms: retention_age.map(Period::ms),
+                retention_bytes: retention_size.map(Size::bytes),
+                compact: compact.map(|compact| compact == Switch::On),
+            };
+            let info = admin.set_retention(change).await.map_err(refused)?;
             show(&info, None, output)?;
         }
         TopicCommand::Ls => list(&admin.topics().await.map_err(refused)?, output)?,
@@ -274,6 +288,8 @@ fn show(info: &messages::TopicInfo, ledger: Option<Ledger>, output: Output) -> i
     settings.push(["dedup".into(), dedup.into()]);
     settings.push(["on conflict".into(), topic.on_conflict.into()]);
     settings.push(["kept at its origin".into(), kept(&topic).into()]);
+    let compact = if topic.compact { "to the latest event of each order key" } else { "off" };
+    settings.push(["compacted at its origin".into(), compact.into()]);
     if let Some(Ledger { keys, keys_max, orders, runs, memory_bytes, disk_bytes }) = &topic.ledger {
         let keys = format!("{} of {}, of all topics", count(*keys), count(*keys_max));
         settings.push(["keys that the node knows".into(), keys.into()]);

@@ -92,6 +92,7 @@ pub(super) struct Topic {
     pub on_conflict: Option<String>,
     pub retention_age: Option<Period>,
     pub retention_size: Option<Size>,
+    pub compact: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

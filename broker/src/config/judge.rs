@@ -280,6 +280,7 @@ fn topic(raw: file::Topic) -> Result<TopicSettings, Flaw> {
     }
     topic.retention_age = raw.retention_age.unwrap_or(topic.retention_age);
     topic.retention_size = raw.retention_size.unwrap_or(topic.retention_size);
+    topic.compact = raw.compact.unwrap_or(topic.compact);
     Ok(topic)
 }
 

@@ -202,6 +202,8 @@ pub struct TopicSettings {
     pub retention_age: Period,
     /// In each partition, events may go that lie behind so much newer; 0: without a limit.
     pub retention_size: Size,
+    /// Whether an event may go when a later one of its order key has come.
+    pub compact: bool,
 }
 
 impl TopicSettings {
@@ -215,6 +217,7 @@ impl TopicSettings {
             on_conflict: OnConflict::Quarantine,
             retention_age: Period::from_ms(0),
             retention_size: Size::from_bytes(0),
+            compact: false,
         }
     }
 }

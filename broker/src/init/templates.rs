@@ -155,6 +155,7 @@ fn topics(role: &Role) -> String {
         on_conflict,
         retention_age,
         retention_size,
+        compact,
     } = TopicSettings::new(name);
     let on_conflict = match on_conflict {
         OnConflict::Quarantine => "quarantine",
@@ -181,6 +182,8 @@ fn topics(role: &Role) -> String {
 # whole file at a time. 0 is without a limit. The hub goes by limits of its own.
 {hash}retention_age = "{retention_age}"
 {hash}retention_size = "{retention_size}"
+# Whether an event may go when a later one of its order key has come: the latest of each stays.
+{hash}compact = {compact}
 
 "#
     )

@@ -19,6 +19,7 @@ pub(crate) fn settings_to_wire(settings: &TopicSettings) -> proto::TopicSettings
         retention_ms: settings.retention_ms,
         retention_bytes: settings.retention_bytes,
         lane: u32::from(settings.lane),
+        compact: settings.compact,
     }
 }
 
@@ -35,6 +36,7 @@ pub(crate) fn settings_from_wire(wire: &proto::TopicSettings) -> Result<TopicSet
     let settings = TopicSettings {
         partitions: u16::try_from(wire.partitions).map_err(|_| bad("partitions: 1 to 1024"))?,
         dedup: wire.dedup,
+        compact: wire.compact,
         horizon_s: wire.horizon_s,
         on_conflict,
         retention_ms: wire.retention_ms,

@@ -201,7 +201,7 @@ impl MirrorSession {
         };
         let mut keys = KeyHashes::default();
         let hasher = self.context.view.key_hasher();
-        if let Err(error) = hasher.hash_batch(topic, batch.batch(), &mut keys) {
+        if let Err(error) = hasher.hash_stored(topic, &batch, &mut keys) {
             let (producer, detail) = (batch.header().producer.clone(), error.to_string());
             self.events.push_back(SessionEvent::BadBatch { producer, detail: detail.clone() });
             return Err(Refusal::new(ErrorCode::BadBatch, detail));

@@ -213,6 +213,7 @@ fn topic(topic: &config::TopicSettings) -> (TopicName, TopicSettings) {
         },
         retention_ms: topic.retention_age.ms(),
         retention_bytes: topic.retention_size.bytes(),
+        compact: topic.compact,
         ..TopicSettings::default()
     };
     (topic.name.clone(), settings)

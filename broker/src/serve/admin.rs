@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use takt_client::tls::Identity;
-use takt_protocol::batch::{RecordView, StoredBatch, Verdict};
+use takt_protocol::batch::{RecordView, StoredBatch, StoredRecord};
 use takt_protocol::codes::ErrorCode;
 use takt_protocol::limits::HORIZON_S_MIN;
 use takt_protocol::session::Refusal;
 use takt_protocol::session::admin::{AdminAnswer, AdminAsk, AdminServer};
 use takt_protocol::wire::proto::{self, set_cursor::To};
 use takt_protocol::words::{
-    CursorName, NodeName, Offset, OrderKey, PartitionId, PartitionNumber, Timestamp, TopicName,
+    CursorName, NodeName, Offset, OrderKey, OrderSequence, PartitionId, PartitionNumber, Timestamp,
+    TopicName,
 };
 use takt_storage::entry::TopicSettings;
 use takt_storage::runs::Slot;
@@ -116,6 +117,7 @@ impl Admin<'_> {
             name: name.clone(),
             retention_ms: set.retention_ms,
             retention_bytes: set.retention_bytes,
+            compact: set.compact,
         };
         match self.node.ask(operation).await {
             Ok(Answer::RetentionSet) => self.topic(&name),
@@ -290,13 +292,14 @@ fn history(
                 Err(error) => return Err(read_failed(&error)),
             };
             let Some(batch) = batches.first() else { continue };
-            let index = visible_index(batch, offset)?;
-            let at = record(batch, index)?;
+            // Where compaction has left it out, the index names it all the same.
+            let Some(found) = visible(batch, offset)? else { continue };
+            let at = found.record;
             // The index goes by the key's hash: another key with the same one is not of the order.
             if at.order_key != Some(key.as_str().as_bytes()) {
                 continue;
             }
-            let order_sequence = order_sequence(batch, index);
+            let order_sequence = found.order_sequence().map_or(0, OrderSequence::get);
             if order_sequence <= behind.sequence {
                 continue;
             }
@@ -320,11 +323,25 @@ fn history(
 
 /// The record at a place of a batch.
 pub(super) fn record(batch: &StoredBatch, index: usize) -> Result<RecordView<'_>, Refusal> {
-    let mut records = batch.batch().records().map_err(internal)?;
-    match records.nth(index) {
-        Some(record) => record.map_err(internal),
-        None => Err(read_failed(&ReadError::NotFound)),
-    }
+    let found = find(batch, |found| found.index == index)?;
+    found.map(|found| found.record).ok_or_else(|| read_failed(&ReadError::NotFound))
+}
+
+/// The visible record with this offset; `None` where compaction has left it out.
+pub(super) fn visible(
+    batch: &StoredBatch,
+    offset: Offset,
+) -> Result<Option<StoredRecord<'_>>, Refusal> {
+    find(batch, |found| found.offset == Some(offset))
+}
+
+fn find(
+    batch: &StoredBatch,
+    mut is_it: impl FnMut(&StoredRecord<'_>) -> bool,
+) -> Result<Option<StoredRecord<'_>>, Refusal> {
+    let mut records = batch.records().map_err(internal)?;
+    let found = records.find(|found| found.as_ref().map_or(true, &mut is_it));
+    found.transpose().map_err(internal)
 }
 
 pub(super) fn event_of(
@@ -337,25 +354,6 @@ pub(super) fn event_of(
         return Err(read_failed(&ReadError::NotFound));
     }
     Ok(at.to_event(payload.slice(at.data_at..end)).map_err(internal)?.into())
-}
-
-/// The place, in its batch, of the visible record with this offset.
-pub(super) fn visible_index(batch: &StoredBatch, offset: Offset) -> Result<usize, Refusal> {
-    let nth = offset.get().checked_sub(batch.header().base_offset.get());
-    let nth = nth.and_then(|nth| usize::try_from(nth).ok());
-    let visible = batch
-        .verdicts()
-        .enumerate()
-        .filter(|(_, verdict)| verdict.is_ok_and(|verdict| verdict.is_visible()));
-    nth.and_then(|nth| visible.map(|(index, _)| index).nth(nth))
-        .ok_or_else(|| read_failed(&ReadError::NotFound))
-}
-
-fn order_sequence(batch: &StoredBatch, index: usize) -> u64 {
-    match batch.verdicts().nth(index) {
-        Some(Ok(Verdict::Visible { order_sequence: Some(sequence), .. })) => sequence.get(),
-        Some(_) | None => 0,
-    }
 }
 
 pub(super) async fn blocking<R: Send + 'static>(

@@ -10,7 +10,7 @@ use takt_storage::index::ConflictRow;
 use takt_storage::runs::MaskedAddress;
 use takt_storage::view::{PartitionView, ReadError};
 
-use super::admin::{ROWS_MAX, blocking, event_of, read_failed, record, topic_name, visible_index};
+use super::admin::{ROWS_MAX, blocking, event_of, read_failed, record, topic_name, visible};
 use super::refusal;
 use crate::node::Inner;
 
@@ -74,9 +74,10 @@ pub(super) async fn show(
             event: Some(event),
             ..proto::ConflictDetail::default()
         };
-        if let Some(batch) = first {
-            let index = visible_index(&batch, with.offset)?;
-            let first = record(&batch, index)?;
+        if let Some(batch) = first
+            && let Some(found) = visible(&batch, with.offset)?
+        {
+            let first = found.record;
             detail.first_digest = first.digest.as_bytes().to_vec().into();
             detail.first = Some(event_of(&batch, &first)?);
         }

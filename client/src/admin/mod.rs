@@ -120,17 +120,14 @@ impl Admin {
         ask!(self, AdminAsk::CreateTopic(ask), TopicCreated)
     }
 
-    /// Gives a topic that the node has made another retention; what is `None` stays as it is.
+    /// Changes what is kept of a topic that the node has made; what is `None` stays as it is.
     ///
     /// # Errors
     /// [`AdminError`].
     pub async fn set_retention(
         &self,
-        name: &str,
-        retention_ms: Option<u64>,
-        retention_bytes: Option<u64>,
+        ask: messages::SetRetention,
     ) -> Result<messages::TopicInfo, AdminError> {
-        let ask = proto::SetRetention { name: name.to_owned(), retention_ms, retention_bytes };
         ask!(self, AdminAsk::SetRetention(ask), RetentionSet)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use takt_protocol::batch::{BatchError, StoredBatch, StoredError, Verdict};
+use takt_protocol::batch::{BatchError, StoredBatch, StoredError};
 use takt_protocol::event::Event;
 use takt_protocol::words::{Offset, OrderSequence, PartitionId, Timestamp};
 
@@ -40,33 +40,24 @@ impl DeliveredBatch {
     /// # Errors
     /// [`StoredError`] where the batch does not hold what its headers say.
     pub fn events(&self) -> Result<VecDeque<Delivered>, StoredError> {
-        let batch = self.batch.batch();
         let header = self.batch.header();
-        let payload = batch.raw_payload()?;
-        let mut offset = header.base_offset;
-        let mut events = VecDeque::with_capacity(header.visible);
-        for (record, verdict) in batch.records()?.zip(self.batch.verdicts()) {
-            let record = record?;
-            let order_sequence = match verdict? {
-                Verdict::Visible { order_sequence, .. } => order_sequence,
-                Verdict::Duplicate { .. }
-                | Verdict::Conflict { .. }
-                | Verdict::PreconditionFailed { .. } => continue,
-            };
-            if offset >= self.from {
-                let end = record.data_at + record.data_len;
-                if end > payload.len() {
-                    return Err(BatchError::Lengths.into());
-                }
-                events.push_back(Delivered {
-                    partition: self.partition.clone(),
-                    offset,
-                    order_sequence,
-                    append_time: header.append_time,
-                    event: record.to_event(payload.slice(record.data_at..end))?,
-                });
+        let payload = self.batch.batch().raw_payload()?;
+        let mut events = VecDeque::with_capacity(self.batch.batch().header().records);
+        for found in self.batch.records()? {
+            let found = found?;
+            let Some(offset) = found.offset.filter(|offset| *offset >= self.from) else { continue };
+            let record = &found.record;
+            let end = record.data_at + record.data_len;
+            if end > payload.len() {
+                return Err(BatchError::Lengths.into());
             }
-            offset = offset.checked_add(1).ok_or(StoredError::Header)?;
+            events.push_back(Delivered {
+                partition: self.partition.clone(),
+                offset,
+                order_sequence: found.order_sequence(),
+                append_time: header.append_time,
+                event: record.to_event(payload.slice(record.data_at..end))?,
+            });
         }
         Ok(events)
     }

@@ -8,8 +8,8 @@ use crate::limits::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX, batch_bytes_max};
 use crate::words::{PartitionNumber, Sequence, Timestamp};
 
 use super::dictionary::Dictionary;
-use super::index::{self, RecordParts};
-use super::{HEADER_BYTES, MAGIC, VERSION, le16, le32};
+use super::index::{self, RecordParts, RecordView};
+use super::{BatchHeader, HEADER_BYTES, MAGIC, VERSION, le16, le32};
 
 /// How the payload of a batch is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,9 +121,37 @@ impl BatchBuilder {
         partition: PartitionNumber,
         first_sequence: Sequence,
     ) -> Option<Bytes> {
-        if self.record_count == 0 {
-            return None;
-        }
+        (self.record_count > 0).then(|| self.lay_out(partition, first_sequence))
+    }
+
+    /// Begins to lay out what is kept of a batch: the builder is empty, and compresses as that one.
+    pub(super) fn begin_kept(&mut self, of: &BatchHeader) {
+        self.clear();
+        self.compression = of.compression;
+        self.base_time = Some(of.base_time);
+    }
+
+    /// Lays out a record of the batch that [`BatchBuilder::begin_kept`] named, with its data: what it
+    /// says, its digest too, stays as it is.
+    pub(super) fn push_kept(&mut self, record: &RecordView<'_>, data: &[u8]) {
+        let order = record.order_key.map(|key| self.orders.number(key));
+        let source = self.strings.number(record.source);
+        let kind = self.strings.number(record.kind);
+        let content_type = record.content_type.map(|text| self.strings.number(text));
+        let base_time = self.base_time.unwrap_or(0);
+        let numbers = index::Numbers { source, kind, order, content_type, base_time };
+        index::put_view(&mut self.records, record, &numbers);
+        self.payload.extend_from_slice(data);
+        self.record_count += 1;
+    }
+
+    /// What [`BatchBuilder::push_kept`] has laid out, which may be nothing, as a batch with the partition
+    /// and the first sequence of the one that it was part of.
+    pub(super) fn finish_kept(&mut self, of: &BatchHeader) -> Bytes {
+        self.lay_out(of.partition, of.first_sequence)
+    }
+
+    fn lay_out(&mut self, partition: PartitionNumber, first_sequence: Sequence) -> Bytes {
         let (flags, payload) = self.compressed();
         let payload = payload.as_deref().unwrap_or(&self.payload);
         let index_len = self.orders.table().len() + self.strings.table().len() + self.records.len();
@@ -152,7 +180,7 @@ impl BatchBuilder {
         crc.update(&out[8..]);
         out[4..8].copy_from_slice(&crc.finalize().to_le_bytes());
         self.clear();
-        Some(out.into())
+        out.into()
     }
 
     fn compressed(&self) -> (u16, Option<Vec<u8>>) {

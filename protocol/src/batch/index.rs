@@ -280,6 +280,40 @@ pub(super) fn put_record(out: &mut Vec<u8>, parts: &RecordParts<'_>, scratch: &m
     }
 }
 
+/// What a record's texts are called by in another batch.
+pub(super) struct Numbers {
+    pub source: usize,
+    pub kind: usize,
+    pub order: Option<usize>,
+    pub content_type: Option<usize>,
+    pub base_time: i64,
+}
+
+/// Appends a record as it lies in another batch, under the numbers of this one.
+pub(super) fn put_view(out: &mut Vec<u8>, record: &RecordView<'_>, numbers: &Numbers) {
+    out.push(record.flags);
+    varint::put(out, numbers.source as u64);
+    varint::put(out, numbers.kind as u64);
+    varint::put(out, numbers.order.map_or(0, |i| i as u64 + 1));
+    varint::put(out, numbers.content_type.map_or(0, |i| i as u64 + 1));
+    if let Some(time) = record.time {
+        varint::put_signed(out, time.as_micros().wrapping_sub(numbers.base_time));
+    }
+    varint::put(out, record.data_len as u64);
+    out.extend_from_slice(record.digest.as_bytes());
+    varint::put_slice(out, record.id);
+    let optional = [
+        (FLAG_KEY, record.key),
+        (FLAG_SECOND_KEY, record.second_key),
+        (FLAG_ATTRIBUTES, record.attributes),
+    ];
+    for (flag, bytes) in optional {
+        if record.flags & flag != 0 {
+            varint::put_slice(out, bytes);
+        }
+    }
+}
+
 /// An upper bound of what [`put_record`] and the tables take for an event, data not counted.
 pub(super) fn record_bytes_max(event: &Event) -> usize {
     let keys = match &event.dedup {

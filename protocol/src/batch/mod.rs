@@ -23,6 +23,7 @@
 //! Numbers of a fixed width are little-endian, all others varints of [`crate::varint`].
 
 mod builder;
+mod compacted;
 mod dictionary;
 mod index;
 mod stored;
@@ -30,6 +31,7 @@ mod verdict;
 mod view;
 
 pub use builder::{BatchBuilder, Compression, PushError};
+pub use compacted::{Kept, StoredRecord, StoredRecords};
 pub use index::{DedupKeyRef, RecordView};
 pub use stored::{StoredBatch, StoredError, StoredHeader, StoredKind};
 pub use verdict::{Place, Verdict, VerdictIter};

@@ -14,6 +14,7 @@
 //! producer id                                        72 u8 length, bytes
 //! verdicts, one for each record
 //! ```
+//! Of a batch of which compaction has left out records, see `compacted`.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
@@ -25,10 +26,13 @@ use crate::limits::{
 use crate::varint::{Cursor, Truncated};
 use crate::words::{BatchNumber, Epoch, Offset, PartitionChain, ProducerId, Timestamp};
 
+use super::compacted::{KIND_COMPACTED, Kept, StoredRecords};
 use super::{Batch, BatchError, VerdictIter, le16, le32};
 
-const STORED_MAGIC: u8 = 0x7b;
-const STORED_VERSION: u8 = 1;
+pub(super) const STORED_MAGIC: u8 = 0x7b;
+pub(super) const STORED_VERSION: u8 = 1;
+/// Where in a header the count of its records is.
+pub(super) const RECORDS_AT: usize = 12;
 const CHAIN_AT: usize = 40;
 
 /// Why bytes are no stored batch.
@@ -85,7 +89,7 @@ pub struct StoredHeader {
     pub crc: u32,
     /// The chain up to and with this batch.
     pub chain: PartitionChain,
-    /// Length of the client's batch in bytes.
+    /// Length of the client's batch in bytes, as it was when it was stored.
     pub batch_len: usize,
 }
 
@@ -145,8 +149,11 @@ fn chain_of(previous: PartitionChain, header: &[u8]) -> PartitionChain {
 #[derive(Debug, Clone)]
 pub struct StoredBatch {
     header: StoredHeader,
+    /// The origin's header.
     header_bytes: Bytes,
     verdicts_at: usize,
+    /// Which of the records are still there; `None` for all.
+    kept: Option<Kept>,
     batch: Batch,
 }
 
@@ -163,8 +170,13 @@ impl StoredBatch {
         }
         let mut cursor = Cursor::new(&lengths);
         let [magic, version, kind, flags] = cursor.array()?;
-        if [magic, version, kind, flags] != [STORED_MAGIC, STORED_VERSION, 0, 0] {
+        if [magic, version, flags] != [STORED_MAGIC, STORED_VERSION, 0] {
             return Err(StoredError::Header);
+        }
+        match kind {
+            0 => {}
+            KIND_COMPACTED => return Self::take_compacted(bytes),
+            _ => return Err(StoredError::Header),
         }
         let header_len = u32::from_le_bytes(cursor.array()?) as usize;
         let batch_len = u32::from_le_bytes(cursor.array()?) as usize;
@@ -180,7 +192,28 @@ impl StoredBatch {
         if client.len != batch_len || client.records != header.records || client.crc != header.crc {
             return Err(StoredError::Mismatch);
         }
-        Ok(Self { header, header_bytes, verdicts_at, batch })
+        Ok(Self { header, header_bytes, verdicts_at, kept: None, batch })
+    }
+
+    fn take_compacted(bytes: &mut Chunks) -> Result<Self, StoredError> {
+        let kept = Kept::take(bytes)?;
+        let header_bytes = kept.header_bytes();
+        let mut cursor = Cursor::new(&header_bytes);
+        let [magic, version, kind, flags] = cursor.array()?;
+        let header_len = u32::from_le_bytes(cursor.array()?) as usize;
+        let batch_len = u32::from_le_bytes(cursor.array()?) as usize;
+        if [magic, version, kind, flags] != [STORED_MAGIC, STORED_VERSION, 0, 0]
+            || header_len != header_bytes.len()
+        {
+            return Err(StoredError::Header);
+        }
+        let (header, verdicts_at) = decode_header(&header_bytes, batch_len)?;
+        let mut batch_bytes = bytes.take(kept.batch_len()).ok_or(StoredError::Header)?;
+        let batch = Batch::take_kept(&mut batch_bytes)?;
+        if batch.header().len != kept.batch_len() || batch.header().records != kept.records() {
+            return Err(StoredError::Mismatch);
+        }
+        Ok(Self { header, header_bytes, verdicts_at, kept: Some(kept), batch })
     }
 
     /// Checks verdicts, the chain after `previous`, and the client's batch in a topic with
@@ -216,6 +249,9 @@ impl StoredBatch {
         {
             return Err(StoredError::Header);
         }
+        if let Some(kept) = &self.kept {
+            kept.check()?;
+        }
         Ok(self.batch.check(partitions)?)
     }
 
@@ -224,14 +260,33 @@ impl StoredBatch {
         &self.header
     }
 
-    /// The client's batch.
+    /// The client's batch; where compaction has left out records, the others, laid out as a batch.
+    /// [`StoredBatch::records`] has them with what the origin says of each.
     pub fn batch(&self) -> &Batch {
         &self.batch
+    }
+
+    /// Which records compaction has left; `None` where all are there.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
+    /// The records that are there, with their verdicts and offsets.
+    ///
+    /// # Errors
+    /// [`StoredError`] where the batch's tables do not decode.
+    pub fn records(&self) -> Result<StoredRecords<'_>, StoredError> {
+        Ok(StoredRecords::new(self, self.batch.records()?))
     }
 
     /// The verdicts, one for each record.
     pub fn verdicts(&self) -> VerdictIter<'_> {
         VerdictIter::new(&self.header_bytes[self.verdicts_at..], self.header.records)
+    }
+
+    /// The origin's header as it was made.
+    pub(super) fn header_bytes(&self) -> &Bytes {
+        &self.header_bytes
     }
 
     /// The verdicts as they are encoded; shares the header's memory.
@@ -246,7 +301,12 @@ impl StoredBatch {
 
     /// Length of the whole in bytes.
     pub fn len(&self) -> usize {
-        self.header_bytes.len() + self.header.batch_len
+        self.front().len() + self.batch.header().len
+    }
+
+    /// All in front of the batch.
+    fn front(&self) -> &Bytes {
+        self.kept.as_ref().map_or(&self.header_bytes, Kept::bytes)
     }
 
     /// Never: a stored batch has a header.
@@ -256,7 +316,7 @@ impl StoredBatch {
 
     /// The bytes, piece by piece.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        std::iter::once(&self.header_bytes).chain(self.batch.pieces())
+        std::iter::once(self.front()).chain(self.batch.pieces())
     }
 }
 

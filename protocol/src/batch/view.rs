@@ -71,7 +71,7 @@ pub struct BatchHeader {
     pub index_len: usize,
     /// Length of the payload before compression in bytes.
     pub payload_raw_len: usize,
-    /// Records, 1 to 4,096.
+    /// Records, 1 to 4,096; of what compaction has left of a batch also 0.
     pub records: usize,
     /// Entries of the table of order keys.
     pub orders: usize,
@@ -91,6 +91,12 @@ impl BatchHeader {
     /// # Errors
     /// [`BatchError`]; the content is not looked at.
     pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
+        let header = Self::decode_kept(bytes)?;
+        if header.records == 0 { Err(BatchError::Lengths) } else { Ok(header) }
+    }
+
+    /// As [`BatchHeader::decode`], of what is kept of a batch, which may be nothing.
+    pub(super) fn decode_kept(bytes: &[u8]) -> Result<Self, BatchError> {
         let mut cursor = Cursor::new(bytes);
         if cursor.u8()? != MAGIC || cursor.u8()? != VERSION {
             return Err(BatchError::Version);
@@ -131,7 +137,7 @@ impl BatchHeader {
     }
 
     fn check(&self) -> Result<(), BatchError> {
-        let counts = (1..=BATCH_RECORDS_MAX).contains(&self.records)
+        let counts = self.records <= BATCH_RECORDS_MAX
             && self.orders <= DICTIONARY_ENTRIES_MAX
             && self.strings <= DICTIONARY_ENTRIES_MAX;
         if !counts || self.len > batch_bytes_max(self.records) || self.index_len > self.len {
@@ -173,11 +179,23 @@ impl Batch {
     /// # Errors
     /// [`BatchError`] where the header is not one or the bytes are fewer than it says.
     pub fn take(bytes: &mut Chunks) -> Result<Self, BatchError> {
+        Self::take_as(bytes, BatchHeader::decode)
+    }
+
+    /// As [`Batch::take`], of what is kept of a batch, which may be nothing.
+    pub(super) fn take_kept(bytes: &mut Chunks) -> Result<Self, BatchError> {
+        Self::take_as(bytes, BatchHeader::decode_kept)
+    }
+
+    fn take_as(
+        bytes: &mut Chunks,
+        decode: impl FnOnce(&[u8]) -> Result<BatchHeader, BatchError>,
+    ) -> Result<Self, BatchError> {
         let mut header = [0; HEADER_BYTES];
         if !bytes.peek(&mut header) {
             return Err(BatchError::Truncated);
         }
-        let header = BatchHeader::decode(&header)?;
+        let header = decode(&header)?;
         if header.len > bytes.len() {
             return Err(BatchError::Truncated);
         }

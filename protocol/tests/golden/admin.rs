@@ -25,6 +25,7 @@ pub fn settings() -> proto::TopicSettings {
         retention_ms: 301,
         retention_bytes: 302,
         lane: 4,
+        compact: false,
     }
 }
 
@@ -148,8 +149,16 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     use proto::set_cursor::To;
     let name = || "production".to_owned();
     let create = proto::CreateTopic { name: name(), settings: Some(settings()) };
-    let retention =
-        proto::SetRetention { name: name(), retention_ms: Some(301), retention_bytes: Some(302) };
+    let compact = proto::TopicSettings { partitions: 1, compact: true, ..Default::default() };
+    let create_compacted = proto::CreateTopic { name: name(), settings: Some(compact) };
+    let retention = proto::SetRetention {
+        name: name(),
+        retention_ms: Some(301),
+        retention_bytes: Some(302),
+        compact: None,
+    };
+    let compaction =
+        proto::SetRetention { name: name(), compact: Some(true), ..proto::SetRetention::default() };
     let get_order = proto::GetOrder {
         topic: name(),
         key: "PO-4711".into(),
@@ -175,6 +184,8 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("show a conflict", ask(311, AdminAsk::ShowConflict(address()))),
         ("show the status", ask(312, AdminAsk::Status(proto::GetStatus {}))),
         ("set a topic's retention", ask(313, AdminAsk::SetRetention(retention))),
+        ("make a compacted topic", ask(315, AdminAsk::CreateTopic(create_compacted))),
+        ("set a topic's compaction", ask(314, AdminAsk::SetRetention(compaction))),
     ]
 }
 
@@ -252,6 +263,8 @@ pub const GOLDEN: &[(&str, &str)] = &[
     ),
     ("show the status", "0a00000001e2030608b802920100"),
     ("set a topic's retention", "1c00000001e2031808b9029a01120a0a70726f64756374696f6e10ad0218ae02"),
+    ("make a compacted topic", "1b00000001e2031708bb0252120a0a70726f64756374696f6e120408014001"),
+    ("set a topic's compaction", "1800000001e2031408ba029a010e0a0a70726f64756374696f6e2001"),
     ("refused", "1400000001ea031008ad02120b080e12016418ac0220ad02"),
     (
         "topic created",

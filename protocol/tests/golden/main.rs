@@ -158,6 +158,7 @@ fn mirror_talks() -> (Vec<u8>, Vec<u8>) {
         retention_ms: 1,
         retention_bytes: 2,
         lane: 3,
+        compact: false,
     };
     let topic = MirrorTopic { name: TopicName::new("production").unwrap(), settings };
     let journal = JournalId::new([7; 16]);
@@ -199,6 +200,10 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         time: Some(Timestamp::from_micros(-1)),
     };
     let (mirror_open, mirror_opened) = mirror_talks();
+    let compacted = |batch: &takt_protocol::batch::StoredBatch| {
+        let builder = &mut BatchBuilder::default();
+        batch.compact(builder, |found| found.index == 0).unwrap().unwrap()
+    };
     let stored = |stored: &takt_protocol::batch::StoredBatch| {
         stored.pieces().flatten().copied().collect::<Vec<u8>>()
     };
@@ -207,6 +212,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("verdicts", verdicts()),
         ("stored batch", stored(&first)),
         ("stored batch behind it", stored(&second)),
+        ("compacted batch", compacted(&first).to_vec()),
         ("digest, least", digest(none, b"")),
         ("digest, all", digest(some, b"{}")),
         ("routes", routes()),
@@ -470,6 +476,17 @@ const GOLDEN: &[(&str, &str)] = &[
          07504f2d343731310e2f2f61636d652f706c616e7430371a6d66672e6f7065726174696f6e2e636f6e66 \
          69726d65642e76310100010100000af7a1e5dfb142c88849cb4276c48ed06701377b226964223a223722 \
          7d",
+    ),
+    (
+        "compacted batch",
+        "7b0101007a000000b500000059e592127b0100007a00000009010000020002000000000000000000 \
+         000000000000000000401e18240a0600eabe385a3802aa5828441dae556e0c290100000000000000 \
+         3d3b51d0000000002d7370696666653a2f2f74616b742e6c6f63616c2f706c616e742f6d756e6963 \
+         682f636c69656e742f6d6573236d0101010201b701000075f9e752b50000007b0000000a00000001 \
+         0001000300000000000000050000000000000000401e18240a060007504f2d343731310e2f2f6163 \
+         6d652f706c616e7430371a6d66672e6f7065726174696f6e2e636f6e6669726d65642e7631106170 \
+         706c69636174696f6e2f6a736f6e0f00010103000ae5734e0c11d3ec95868fd52f5cfdc2b9013102 \
+         6b31026b321804056f702d31301104feffffff42010103036f776e0200ff7b226964223a2231227d",
     ),
     ("digest, least", "dde6cb7f931118543924520b54410604"),
     ("digest, all", "7b65cfe899895e03f5a8aef1a2570025"),

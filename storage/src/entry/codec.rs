@@ -32,6 +32,8 @@ pub(super) const KEYS_DROPPED: u8 = 16;
 pub(super) const SLOTS_TRIMMED: u8 = 17;
 pub(super) const RETENTION_SET: u8 = 18;
 pub(super) const PACK_ADDED: u8 = 19;
+pub(super) const PACK_COMPACTED: u8 = 20;
+pub(super) const COMPACTION_SET: u8 = 21;
 
 /// Why bytes are no entry, although the commit around them verifies: they are of a newer version,
 /// or this program has a bug.
@@ -108,7 +110,12 @@ impl Entry {
             Self::RunAdded { file } => file.encode(out),
             Self::FileDropped { start } => varint::put(out, start.get()),
             Self::ConflictsKept { side } => side.encode(out),
+            Self::PackAdded { pack } if pack.is_compacted() => pack.encode_compacted(out),
             Self::PackAdded { pack } => pack.encode(out),
+            Self::CompactionSet { topic, compact } => {
+                put_name(out, topic.as_str());
+                out.push(u8::from(*compact));
+            }
             Self::KeysMerged { run } => run.encode(out),
             Self::KeysDropped { upto } => varint::put(out, upto.get()),
             Self::SlotsTrimmed { start, slots } => {
@@ -151,6 +158,7 @@ impl Entry {
             | Self::SlotsTrimmed { .. }
             | Self::RetentionSet { .. }
             | Self::PackAdded { .. }
+            | Self::CompactionSet { .. }
             | Self::MirrorStarted { .. } => None,
         }
     }
@@ -166,6 +174,7 @@ impl Entry {
                 | KEYS_DROPPED
                 | SLOTS_TRIMMED
                 | PACK_ADDED
+                | PACK_COMPACTED
         )
     }
 
@@ -225,6 +234,11 @@ impl Entry {
             FILE_DROPPED => Self::FileDropped { start: Position::new(cursor.varint()?) },
             CONFLICTS_KEPT => Self::ConflictsKept { side: SideFile::decode(cursor)? },
             PACK_ADDED => Self::PackAdded { pack: PackFile::decode(cursor)? },
+            PACK_COMPACTED => Self::PackAdded { pack: PackFile::decode_compacted(cursor)? },
+            COMPACTION_SET => Self::CompactionSet {
+                topic: TopicName::new(get_name(cursor)?)?,
+                compact: cursor.u8()? != 0,
+            },
             KEYS_MERGED => Self::KeysMerged { run: RunInfo::decode(cursor)? },
             KEYS_DROPPED => Self::KeysDropped { upto: Position::new(cursor.varint()?) },
             SLOTS_TRIMMED => {

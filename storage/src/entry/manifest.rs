@@ -18,6 +18,7 @@
 //! length             varint
 //! bytes of batches   varint
 //! checksum           16 bytes
+//! compacted up to    varint, where the pack is compacted
 //! ```
 
 use takt_protocol::varint::{self, Cursor, Truncated};
@@ -179,8 +180,11 @@ pub struct PackFile {
     pub blocks: u64,
     /// Its length in bytes.
     pub len_bytes: u64,
-    /// The length of all batches in it, as the journal had them, in bytes.
+    /// The length of all batches in it, in bytes.
     pub batch_bytes: u64,
+    /// Events of compacted topics are left out of which later ones below this position have taken the
+    /// place; 0 where none is.
+    pub compacted_upto: Position,
     /// The checksum of its header, which covers all of it.
     pub checksum: u128,
 }
@@ -190,6 +194,11 @@ impl PackFile {
     pub fn name(&self) -> String {
         let (start, end, serial) = (self.start.get(), self.end.get(), self.serial);
         format!("pack-{start:016x}-{end:016x}-{serial:08x}.pack")
+    }
+
+    /// Whether batches in it may lack records.
+    pub fn is_compacted(&self) -> bool {
+        self.compacted_upto > Position::ZERO
     }
 
     /// Whether the journal file that starts there lies within.
@@ -207,6 +216,21 @@ impl PackFile {
         out.extend_from_slice(&self.checksum.to_le_bytes());
     }
 
+    /// As [`PackFile::encode`], and up to where it is compacted.
+    pub(crate) fn encode_compacted(&self, out: &mut Vec<u8>) {
+        self.encode(out);
+        varint::put(out, self.compacted_upto.get());
+    }
+
+    pub(crate) fn decode_compacted(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
+        let pack = Self::decode(cursor)?;
+        let compacted_upto = Position::new(cursor.varint()?);
+        if compacted_upto > Position::MAX {
+            return Err(Truncated);
+        }
+        Ok(Self { compacted_upto, ..pack })
+    }
+
     pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
         let start = Position::new(cursor.varint()?);
         let end = Position::new(cursor.varint()?);
@@ -218,6 +242,7 @@ impl PackFile {
         if start >= end || end > Position::MAX {
             return Err(Truncated);
         }
-        Ok(Self { start, end, serial, blocks, len_bytes, batch_bytes, checksum })
+        let compacted_upto = Position::ZERO;
+        Ok(Self { start, end, serial, blocks, len_bytes, batch_bytes, compacted_upto, checksum })
     }
 }

@@ -24,6 +24,8 @@
 //! 17 SlotsTrimmed      start of the journal file, count, then each: slot
 //! 18 RetentionSet      topic, age in ms, bytes
 //! 19 PackAdded         see `manifest`
+//! 20 PackAdded         of a compacted pack, see `manifest`
+//! 21 CompactionSet     topic, u8: 0 off, 1 on
 //! ```
 //! Names are text behind their length; numbers are varints unless a width is given, and
 //! little-endian where one is.
@@ -182,6 +184,13 @@ pub enum Entry {
         /// As in [`TopicSettings`].
         retention_bytes: u64,
     },
+    /// Whether events of a topic of this node may go when later ones of their order keys have come.
+    CompactionSet {
+        /// Which.
+        topic: TopicName,
+        /// As in [`TopicSettings`].
+        compact: bool,
+    },
     /// An empty mirror begins where its origin does, which has dropped what was before.
     MirrorStarted {
         /// Its partition.
@@ -216,7 +225,9 @@ impl Entry {
             Self::KeysDropped { .. } => codec::KEYS_DROPPED,
             Self::SlotsTrimmed { .. } => codec::SLOTS_TRIMMED,
             Self::RetentionSet { .. } => codec::RETENTION_SET,
+            Self::PackAdded { pack } if pack.is_compacted() => codec::PACK_COMPACTED,
             Self::PackAdded { .. } => codec::PACK_ADDED,
+            Self::CompactionSet { .. } => codec::COMPACTION_SET,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct TopicSettings {
     pub partitions: u16,
     /// Whether a dedup key counts once.
     pub dedup: bool,
+    /// Whether an event may go when a later one of its order key has come.
+    pub compact: bool,
     /// For how long dedup keys and orders are known at least, in seconds; 0 is
     /// [`HORIZON_S_DEFAULT`].
     pub horizon_s: u64,
@@ -35,11 +37,15 @@ pub struct TopicSettings {
     pub lane: u8,
 }
 
+const DEDUP: u8 = 1;
+const COMPACT: u8 = 2;
+
 impl Default for TopicSettings {
     fn default() -> Self {
         Self {
             partitions: 1,
             dedup: true,
+            compact: false,
             horizon_s: HORIZON_S_DEFAULT,
             on_conflict: OnConflict::Quarantine,
             retention_ms: 0,
@@ -68,7 +74,7 @@ impl TopicSettings {
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, u64::from(self.partitions));
-        out.push(u8::from(self.dedup));
+        out.push(u8::from(self.dedup) | if self.compact { COMPACT } else { 0 });
         varint::put(out, self.horizon_s);
         out.push(match self.on_conflict {
             OnConflict::Quarantine => 0,
@@ -80,9 +86,15 @@ impl TopicSettings {
     }
 
     pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Truncated> {
+        let partitions = u16::try_from(cursor.varint()?).map_err(|_| Truncated)?;
+        let flags = cursor.u8()?;
+        if flags & !(DEDUP | COMPACT) != 0 {
+            return Err(Truncated);
+        }
         let settings = Self {
-            partitions: u16::try_from(cursor.varint()?).map_err(|_| Truncated)?,
-            dedup: cursor.u8()? != 0,
+            partitions,
+            dedup: flags & DEDUP != 0,
+            compact: flags & COMPACT != 0,
             horizon_s: cursor.varint()?,
             on_conflict: match cursor.u8()? {
                 0 => OnConflict::Quarantine,

@@ -49,11 +49,25 @@ fn settings() -> TopicSettings {
     TopicSettings {
         partitions: 2,
         dedup: true,
+        compact: false,
         horizon_s: 300,
         on_conflict: OnConflict::Refuse,
         retention_ms: 301,
         retention_bytes: 302,
         lane: 4,
+    }
+}
+
+fn pack(compacted_upto: Position) -> PackFile {
+    PackFile {
+        start: Position::new(4096),
+        end: Position::new(8192),
+        serial: 3,
+        blocks: 300,
+        len_bytes: 301,
+        batch_bytes: 302,
+        compacted_upto,
+        checksum: 0x0c0d,
     }
 }
 
@@ -169,19 +183,14 @@ fn entries() -> Vec<(Entry, &'static str)> {
             "80200203ac02",
         ),
         (
-            Entry::PackAdded {
-                pack: PackFile {
-                    start: Position::new(4096),
-                    end: Position::new(8192),
-                    serial: 3,
-                    blocks: 300,
-                    len_bytes: 301,
-                    batch_bytes: 302,
-                    checksum: 0x0c0d,
-                },
-            },
+            Entry::PackAdded { pack: pack(Position::ZERO) },
             "8020804003ac02ad02ae020d0c0000000000000000000000000000",
         ),
+        (
+            Entry::PackAdded { pack: pack(Position::new(12_288)) },
+            "8020804003ac02ad02ae020d0c00000000000000000000000000008060",
+        ),
+        (Entry::CompactionSet { topic: topic.clone(), compact: true }, "017401"),
         (Entry::RetentionSet { topic, retention_ms: 301, retention_bytes: 302 }, "0174ad02ae02"),
         (Entry::Batch { slot: Slot::new(0x0102), batch: stored() }, "02010000"),
         (Entry::MirrorBatch { slot: Slot::new(0x0304), batch: stored() }, "04030000"),
@@ -208,7 +217,9 @@ fn kind_of(entry: &Entry) -> u8 {
         Entry::KeysDropped { .. } => 16,
         Entry::SlotsTrimmed { .. } => 17,
         Entry::RetentionSet { .. } => 18,
+        Entry::PackAdded { pack } if pack.is_compacted() => 20,
         Entry::PackAdded { .. } => 19,
+        Entry::CompactionSet { .. } => 21,
     }
 }
 

@@ -144,7 +144,13 @@ impl State {
             Entry::FileDropped { start } => self.drop_file(*start, effects)?,
             Entry::SlotsTrimmed { start, slots } => self.trim(*start, slots, effects)?,
             Entry::RetentionSet { topic, retention_ms, retention_bytes } => {
-                self.set_retention(topic, *retention_ms, *retention_bytes, effects)?;
+                let (retention_ms, retention_bytes) = (*retention_ms, *retention_bytes);
+                let edit = |settings| TopicSettings { retention_ms, retention_bytes, ..settings };
+                self.edit_topic(topic, edit, effects)?;
+            }
+            Entry::CompactionSet { topic, compact } => {
+                let compact = *compact;
+                self.edit_topic(topic, |settings| TopicSettings { compact, ..settings }, effects)?;
             }
             Entry::ConflictsKept { side } => self.keep_conflicts(side, effects)?,
             Entry::PackAdded { pack } => self.pack(pack, effects)?,
@@ -197,18 +203,17 @@ impl State {
         Ok(())
     }
 
-    fn set_retention(
+    fn edit_topic(
         &mut self,
         name: &TopicName,
-        retention_ms: u64,
-        retention_bytes: u64,
+        edit: impl FnOnce(TopicSettings) -> TopicSettings,
         effects: &mut Effects,
     ) -> Result<(), ApplyError> {
         let control = &mut self.control;
         let key = (name.clone(), control.node.clone());
         let topic = control.topics.get_mut(&key);
         let topic = topic.ok_or_else(|| ApplyError::Name(format!("topic {name}")))?;
-        topic.settings = TopicSettings { retention_ms, retention_bytes, ..topic.settings };
+        topic.settings = edit(topic.settings);
         for slot in topic.slots() {
             control.partitions[slot.get() as usize].settings = topic.settings;
         }

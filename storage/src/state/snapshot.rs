@@ -1,7 +1,7 @@
 //! The control part as bytes: what a journal file's preamble carries.
 //!
 //! ```text
-//! version           u8: 4, or 3 where there are no packs
+//! version           u8: 5; 4 where no pack is compacted, 3 where there are no packs
 //! node              name
 //! secret            16 bytes
 //! append time       signed varint
@@ -15,8 +15,9 @@
 //!                   append time (signed)
 //! manifest          runs' position, files: count, then each as in `RunAdded`; side files: count,
 //!                   then each as in `ConflictsKept`; merged runs: count, then each as in
-//!                   `KeysMerged`, newest append time (signed); forgotten keys' end; in version 4
-//!                   packs: count, then each as in `PackAdded`
+//!                   `KeysMerged`, newest append time (signed); forgotten keys' end; from
+//!                   version 4 on packs: count, then each as in `PackAdded`; in version 5 as of a
+//!                   compacted one
 //! ```
 //! A start and an end are offset, batch number, chain (16 bytes), bytes. Everything is in the order
 //! of its keys, so equal states have equal bytes.
@@ -42,7 +43,9 @@ use crate::entry::{
 use crate::journal::Position;
 use crate::runs::{MaskedAddress, RunInfo};
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
+/// Without compacted packs. Who has none writes it.
+const VERSION_4: u8 = 4;
 /// Without packs. Who has none writes it, so that an older node can still open the directory.
 const VERSION_3: u8 = 3;
 /// Without the age of merged runs, none of which was ever forgotten.
@@ -77,7 +80,12 @@ impl Control {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(4096);
         let packs = &self.manifest.packs;
-        out.push(if packs.is_empty() { VERSION_3 } else { VERSION });
+        let compacted = packs.values().any(PackFile::is_compacted);
+        out.push(match (packs.is_empty(), compacted) {
+            (true, _) => VERSION_3,
+            (false, false) => VERSION_4,
+            (false, true) => VERSION,
+        });
         put_name(&mut out, self.node.as_str());
         out.extend_from_slice(&self.secret);
         varint::put_signed(&mut out, self.append_time.as_micros());
@@ -134,7 +142,7 @@ impl Control {
         if !packs.is_empty() {
             varint::put(&mut out, packs.len() as u64);
             for pack in packs.values() {
-                pack.encode(&mut out);
+                if compacted { pack.encode_compacted(&mut out) } else { pack.encode(&mut out) }
             }
         }
         out
@@ -162,7 +170,7 @@ impl Control {
         let cursor = &mut Cursor::new(bytes);
         let version = cursor.u8()?;
         match version {
-            VERSION | VERSION_3 | VERSION_2 | VERSION_1 => {}
+            VERSION | VERSION_4 | VERSION_3 | VERSION_2 | VERSION_1 => {}
             version => return Err(SnapshotError::Version(version)),
         }
         let node = NodeName::new(get_name(cursor)?)?;
@@ -218,9 +226,13 @@ impl Control {
         let keys_from = if version >= VERSION_3 { cursor.varint()? } else { 0 };
         let keys_from = Position::new(keys_from);
         let mut packs = BTreeMap::new();
-        let count = if version == VERSION { cursor.varint_usize()? } else { 0 };
+        let count = if version >= VERSION_4 { cursor.varint_usize()? } else { 0 };
         for _ in 0..count {
-            let pack = PackFile::decode(cursor)?;
+            let pack = if version == VERSION {
+                PackFile::decode_compacted(cursor)?
+            } else {
+                PackFile::decode(cursor)?
+            };
             packs.insert(pack.start, pack);
         }
         if !cursor.is_empty() {

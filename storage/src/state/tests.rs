@@ -69,6 +69,7 @@ fn full() -> Control {
     let settings = TopicSettings {
         partitions: 1,
         dedup: true,
+        compact: false,
         horizon_s: 300,
         on_conflict: OnConflict::Refuse,
         retention_ms: 301,
@@ -225,12 +226,19 @@ fn a_snapshot_with_packs_has_these_bytes_for_ever() {
         blocks: 422,
         len_bytes: 423,
         batch_bytes: 424,
+        compacted_upto: Position::ZERO,
         checksum: 0x0b0c,
     };
     with.manifest.packs.insert(pack.start, pack);
     let bytes = with.encode();
     let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(hex, format!("04{}{PACKS}", &FULL.concat()[2..]));
+    assert_eq!(Control::decode(&bytes), Ok(with.clone()));
+    // And one that is compacted: each pack says up to where.
+    with.manifest.packs.insert(pack.start, PackFile { compacted_upto: Position::new(300), ..pack });
+    let bytes = with.encode();
+    let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    assert_eq!(hex, format!("05{}{PACKS}ac02", &FULL.concat()[2..]));
     assert_eq!(Control::decode(&bytes), Ok(with));
 }
 
@@ -246,8 +254,8 @@ fn a_snapshot_that_is_none_is_refused() {
         // Whatever it says, it is read or refused.
         let _ = State::restore(&changed, Position::ZERO, LIMITS);
     }
-    let newer = State::restore(&[5], Position::ZERO, LIMITS).unwrap_err();
-    assert_eq!(newer, SnapshotError::Version(5));
+    let newer = State::restore(&[6], Position::ZERO, LIMITS).unwrap_err();
+    assert_eq!(newer, SnapshotError::Version(6));
 }
 
 #[test]

@@ -16,6 +16,11 @@ pub(super) struct Unit {
     pub(super) held_bytes: u64,
     /// What of it is kept.
     pub(super) live_bytes: u64,
+    /// What of that may be compacted.
+    pub(super) orders_bytes: u64,
+    /// Later events below this position have taken the place of those in it; 0 of what was never
+    /// compacted.
+    pub(super) compacted_upto: Position,
     pub(super) is_pack: bool,
     /// It is packed for another reason than the space that it takes.
     pub(super) is_wanted: bool,
@@ -24,6 +29,16 @@ pub(super) struct Unit {
 impl Unit {
     fn is_due(&self) -> bool {
         self.is_wanted || self.live_bytes <= self.held_bytes / 2
+    }
+
+    /// Whether packing it for the sake of compaction is worth it.
+    fn is_of_orders(&self) -> bool {
+        self.orders_bytes > 0 && self.orders_bytes >= self.live_bytes / 2
+    }
+
+    /// Whether it is to be compacted with what is known below `upto`.
+    pub(super) fn is_behind(&self, upto: Position) -> bool {
+        self.is_of_orders() && self.compacted_upto < upto && self.end <= upto
     }
 
     fn is_small(&self, file_bytes: u64) -> bool {
@@ -68,6 +83,16 @@ pub(super) fn due_pack(
     Some(range)
 }
 
+/// Whether what was never compacted is as much as what was.
+pub(super) fn due_round(units: &[Unit]) -> bool {
+    let (mut fresh, mut compacted) = (0, 0);
+    for unit in units.iter().filter(|unit| unit.is_of_orders()) {
+        let is_fresh = unit.compacted_upto == Position::ZERO;
+        *if is_fresh { &mut fresh } else { &mut compacted } += unit.orders_bytes;
+    }
+    fresh > 0 && fresh >= compacted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +101,18 @@ mod tests {
 
     fn unit(at: u64, held_bytes: u64, live_bytes: u64, is_pack: bool) -> Unit {
         let (start, end) = (Position::new(at), Position::new(at + 1));
-        Unit { start, end, held_bytes, live_bytes, is_pack, is_wanted: false }
+        let (orders_bytes, compacted_upto) = (0, Position::ZERO);
+        let is_wanted = false;
+        Unit {
+            start,
+            end,
+            held_bytes,
+            live_bytes,
+            orders_bytes,
+            compacted_upto,
+            is_pack,
+            is_wanted,
+        }
     }
 
     fn due(units: &[(u64, u64, bool)]) -> Option<Range<usize>> {
@@ -112,6 +148,23 @@ mod tests {
             (0..).zip([400, 300, 350]).map(|(at, live)| unit(at, FILE, live, false)).collect();
         let due = |room| due_pack(&units, FILE, Some(room));
         assert_eq!((due(299), due(300), due(700)), (None, Some(1..2), Some(1..3)));
+    }
+
+    #[test]
+    fn all_is_compacted_once_as_much_is_new_as_was_left() {
+        let of = |orders_bytes, upto| Unit {
+            orders_bytes,
+            compacted_upto: Position::new(upto),
+            ..unit(0, 300, 300, upto > 0)
+        };
+        assert!(due_round(&[of(300, 0)]));
+        assert!(due_round(&[of(200, 9), of(200, 0)]));
+        assert!(!due_round(&[of(300, 9), of(200, 0)]));
+        // What is mostly of other topics does not count.
+        assert!(!due_round(&[of(149, 0), of(0, 0)]));
+        let behind = |unit: Unit, upto| unit.is_behind(Position::new(upto));
+        assert!(behind(of(300, 5), 6) && !behind(of(300, 6), 6) && !behind(of(149, 0), 6));
+        assert!(!behind(of(300, 0), 0), "it ends behind it");
     }
 
     #[test]

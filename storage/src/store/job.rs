@@ -6,7 +6,7 @@ use std::sync::Arc;
 use takt_protocol::words::Timestamp;
 
 use super::listing::{IndexDone, IndexWork};
-use super::packing::{PackError, PackStep, PackTask};
+use super::pack_work::{PackError, PackStep, PackTask};
 use super::side::{SideJobError, SideWork};
 use crate::catalog::LiveFile;
 use crate::disk::Disk;

@@ -60,6 +60,7 @@ pub(super) fn manifest_at_end(
             Entry::KeysDropped { upto } => drop(manifest.forget(upto)),
             Entry::TopicCreated { .. }
             | Entry::RetentionSet { .. }
+            | Entry::CompactionSet { .. }
             | Entry::MirrorBegun { .. }
             | Entry::MirrorStarted { .. }
             | Entry::Batch { .. }

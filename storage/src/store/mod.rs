@@ -15,6 +15,7 @@
 //! that the snapshot in the next file's preamble is the state at its start.
 
 mod commit;
+mod compaction;
 mod due;
 mod error;
 mod files;
@@ -25,6 +26,7 @@ mod merging;
 mod open;
 mod operation;
 mod options;
+mod pack_work;
 mod packing;
 mod remake;
 mod retention;

@@ -381,8 +381,8 @@ impl<'a> Replay<'a> {
         };
         let Some(partition) = self.state.partition(*slot) else { return Ok(false) };
         self.hasher
-            .hash_batch(&partition.id.topic, batch.batch(), &mut self.keys)
-            .map_err(|error| crate::entry::EntryError::Batch(error.into()))?;
+            .hash_stored(&partition.id.topic, batch, &mut self.keys)
+            .map_err(crate::entry::EntryError::Batch)?;
         Ok(true)
     }
 

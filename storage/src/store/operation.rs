@@ -31,7 +31,7 @@ pub enum Operation {
         /// Its settings.
         settings: TopicSettings,
     },
-    /// A topic of this node has another retention from now on; what is `None` stays as it is.
+    /// A topic of this node keeps other events from now on; what is `None` stays as it is.
     SetRetention {
         /// Its name.
         name: TopicName,
@@ -39,6 +39,8 @@ pub enum Operation {
         retention_ms: Option<u64>,
         /// As in [`TopicSettings`].
         retention_bytes: Option<u64>,
+        /// As in [`TopicSettings`].
+        compact: Option<bool>,
     },
     /// A producer begins an incarnation: all lower epochs are fenced.
     OpenProducer {

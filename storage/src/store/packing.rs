@@ -1,34 +1,27 @@
 //! Packing: what sealed journal files still hold goes into a pack, and the files are given back.
 //!
 //! A file is packed when the retention of topics has taken at least half of what it takes on the disk,
-//! or, where old files are to be archived, when it is old enough. It goes on in steps, behind all other
-//! work, and pauses while there are commits.
+//! or, where old files are to be archived, when it is old enough, or when much of it is of topics that
+//! are compacted. It goes on in steps, behind all other work, and pauses while there are commits.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
-use takt_protocol::words::{BatchNumber, Timestamp};
+use takt_protocol::words::Timestamp;
 
 use super::due::{Unit, due_pack};
 use super::files::{POOL_PAUSE_US, RETRY_MAX_US, RETRY_US, is_due};
 use super::job::Work;
+use super::pack_work::{PackError, PackPlan, PackStep, PackTask, PackWork};
 use super::{OpenError, Store};
-use crate::disk::Disk;
 use crate::entry::{Entry, PackFile, SealedFile};
-use crate::journal::layout::COMMIT_MAX;
-use crate::journal::{JournalId, Position};
-use crate::kept::{KeptError, PackCompression, PackReader, PackWriter, parse_pack};
-use crate::runs::{Extent, RunError, Slot};
-use crate::view::{ReadError, View};
+use crate::journal::Position;
+use crate::kept::{PackReader, parse_pack};
+use crate::runs::Slot;
 
-/// What is read or written in one step, in bytes: a commit may wait behind it.
-const STEP_BYTES: usize = 4 << 20;
-/// Batches are put in their order in memory, so many bytes at a time. Each time, the files that hold
-/// them are read from end to end where partitions are mixed.
-const SORTED_BYTES: usize = 32 << 20;
-/// How many extents are asked of a run at a time.
-const PAGE: usize = 256;
+/// How often it is looked whether something may be compacted that the hub or a cursor held before, in
+/// microseconds.
+const COMPACTION_LOOK_US: i64 = 5 * 1_000_000;
 
 /// How far packing has come.
 #[derive(Debug, Default)]
@@ -52,6 +45,8 @@ pub(super) struct Packing {
     look: bool,
     /// When it is looked all the same, as files grow older.
     look_at: Option<Timestamp>,
+    /// A round of compaction goes on: all that comes before is packed with what is known up to here.
+    pub(super) round_upto: Option<Position>,
     /// How much room there was for the last pack, which was too little.
     room_bytes: Option<u64>,
     /// Positions of batches that do not read: what holds them is packed no more until the next start.
@@ -64,242 +59,6 @@ pub(super) struct Packing {
 impl Packing {
     pub(super) fn look_again(&mut self) {
         self.look = true;
-    }
-}
-
-/// Which batches go into a pack.
-#[derive(Debug)]
-pub(super) struct PackPlan {
-    disk: Arc<dyn Disk>,
-    journal: JournalId,
-    view: View,
-    range: (Position, Position),
-    serial: u32,
-    compression: PackCompression,
-    /// The partitions that are kept, each with the files that hold it, oldest first.
-    sources: Vec<(Slot, Vec<Position>)>,
-    live_bytes: u64,
-    /// What must stay free on the disk beside the pack, in bytes.
-    margin_bytes: u64,
-}
-
-/// A pack that is written in steps.
-#[derive(Debug)]
-pub(super) struct PackWork {
-    disk: Arc<dyn Disk>,
-    journal: JournalId,
-    view: View,
-    writer: PackWriter,
-    batches: Batches,
-    lot: Lot,
-}
-
-/// The batches that go into the pack, by partition and number.
-#[derive(Debug)]
-struct Batches {
-    sources: Vec<(Slot, Vec<Position>)>,
-    slot: usize,
-    file: usize,
-    /// The next batch in that file.
-    from: BatchNumber,
-}
-
-/// Batches that are read in the order in which they lie, and written in that of the pack.
-#[derive(Debug, Default)]
-struct Lot {
-    /// Each with the place of its bytes in `bytes`.
-    extents: Vec<(Extent, usize)>,
-    bytes: Vec<u8>,
-    /// Indexes of `extents` in the order in which they lie, with the place in the journal of those that
-    /// are there.
-    to_read: Vec<(Option<Position>, usize)>,
-    read: usize,
-    written: usize,
-}
-
-/// A pack that is begun or goes on.
-#[derive(Debug)]
-pub(super) enum PackTask {
-    Begin(Box<PackPlan>),
-    GoOn(Box<PackWork>),
-}
-
-impl PackTask {
-    pub(super) fn run(self) -> Result<PackStep, PackError> {
-        match self {
-            Self::Begin(plan) => plan.begin().map(Box::new).map(PackStep::More),
-            Self::GoOn(work) => work.step(),
-        }
-    }
-}
-
-/// Where a pack stands.
-#[derive(Debug)]
-pub(super) enum PackStep {
-    More(Box<PackWork>),
-    Done(Arc<PackReader>),
-}
-
-/// Why a pack was given up. What it was to hold is where it was.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PackError {
-    #[error("there are {bytes} bytes of room, which is too little")]
-    Room { bytes: u64 },
-    #[error("what it was to hold does not read: {error}")]
-    Damaged { position: Position, error: ReadError },
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Run(#[from] RunError),
-    #[error(transparent)]
-    Verify(#[from] KeptError),
-    #[error(transparent)]
-    Write(#[from] io::Error),
-}
-
-impl PackPlan {
-    fn begin(self) -> Result<PackWork, PackError> {
-        let Self { disk, journal, view, range, serial, compression, sources, .. } = self;
-        let bytes = disk.free_bytes()?.saturating_sub(self.margin_bytes);
-        if bytes < self.live_bytes {
-            return Err(PackError::Room { bytes });
-        }
-        let writer = PackWriter::begin(&*disk, range, serial, compression)?;
-        let batches = Batches { sources, slot: 0, file: 0, from: BatchNumber::new(0) };
-        Ok(PackWork { disk, journal, view, writer, batches, lot: Lot::default() })
-    }
-}
-
-impl PackWork {
-    fn abandon(self) {
-        self.writer.abandon(&*self.disk);
-    }
-
-    /// Does the next step, of 4 MiB or less.
-    fn step(mut self) -> Result<PackStep, PackError> {
-        match self.advance() {
-            Ok(true) => Ok(PackStep::More(Box::new(self))),
-            Ok(false) => {
-                let pack = self.writer.finish(&*self.disk, self.journal)?;
-                let reader = PackReader::open(&*self.disk, self.journal, &pack)?;
-                Ok(PackStep::Done(Arc::new(reader)))
-            }
-            Err(error) => {
-                self.abandon();
-                Err(error)
-            }
-        }
-    }
-
-    /// Whether there is more to do.
-    fn advance(&mut self) -> Result<bool, PackError> {
-        let Self { view, writer, batches, lot, .. } = self;
-        if lot.written == lot.extents.len() {
-            return Ok(lot.fill(view, batches)?);
-        }
-        if lot.read < lot.to_read.len() {
-            lot.read(view)?;
-        } else {
-            lot.write(writer)?;
-        }
-        Ok(true)
-    }
-}
-
-impl Lot {
-    /// Chooses the next batches; `false` where there are no more.
-    fn fill(&mut self, view: &View, batches: &mut Batches) -> Result<bool, RunError> {
-        self.extents.clear();
-        let mut len = 0;
-        while len < SORTED_BYTES {
-            let page = batches.page(view)?;
-            if page.is_empty() {
-                break;
-            }
-            for extent in page {
-                self.extents.push((extent, len));
-                len += extent.len_bytes as usize;
-            }
-        }
-        self.bytes.clear();
-        self.bytes.resize(len, 0);
-        // As they lie: in packs in this very order.
-        let places = (0..).zip(&self.extents).map(|(index, (extent, _))| {
-            ((!view.is_packed(extent)).then_some(extent.position), index)
-        });
-        self.to_read = places.collect();
-        self.to_read.sort_unstable();
-        (self.read, self.written) = (0, 0);
-        Ok(!self.extents.is_empty())
-    }
-
-    fn read(&mut self, view: &View) -> Result<(), PackError> {
-        let mut read_bytes = 0;
-        let mut read_to = Position::ZERO;
-        while let Some((position, index)) = self.to_read.get(self.read) {
-            if read_bytes >= STEP_BYTES {
-                break;
-            }
-            let (extent, at) = &self.extents[*index];
-            let bytes = view.extent(extent).map_err(|error| {
-                if matches!(error, ReadError::Corrupt(_)) {
-                    PackError::Damaged { position: extent.position, error }
-                } else {
-                    error.into()
-                }
-            })?;
-            self.bytes[*at..at + bytes.len()].copy_from_slice(&bytes);
-            self.read += 1;
-            read_bytes += bytes.len();
-            if let Some(position) = *position {
-                // With it the commit was read that holds it.
-                let skipped = position.get().saturating_sub(read_to.get());
-                read_bytes += usize::try_from(skipped).unwrap_or(COMMIT_MAX).min(COMMIT_MAX);
-                read_to = position.plus(bytes.len() as u64);
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, writer: &mut PackWriter) -> io::Result<()> {
-        let mut len = 0;
-        while let Some((extent, at)) = self.extents.get(self.written).filter(|_| len < STEP_BYTES) {
-            let bytes = &self.bytes[*at..at + extent.len_bytes as usize];
-            self.written += 1;
-            #[cfg(takt_planted)]
-            if takt_protocol::planted::is("pack_forgets_a_batch")
-                && self.written == self.extents.len()
-            {
-                break;
-            }
-            writer.push(extent.slot, extent.batch_number, bytes)?;
-            len += bytes.len();
-        }
-        writer.sync()
-    }
-}
-
-impl Batches {
-    /// The next ones, all of one partition and file; empty behind the last.
-    fn page(&mut self, view: &View) -> Result<Vec<Extent>, RunError> {
-        while let Some((slot, files)) = self.sources.get(self.slot) {
-            let Some(start) = files.get(self.file) else {
-                (self.slot, self.file) = (self.slot + 1, 0);
-                self.from = BatchNumber::new(0);
-                continue;
-            };
-            let page = match view.catalog().run(*start) {
-                Some(run) => run.extents_from(*slot, self.from, PAGE)?,
-                // It was dropped meanwhile.
-                None => Vec::new(),
-            };
-            if let Some(last) = page.last() {
-                self.from = last.batch_number.advance(1);
-                return Ok(page);
-            }
-            self.file += 1;
-        }
-        Ok(Vec::new())
     }
 }
 
@@ -326,13 +85,18 @@ impl<T> Store<T> {
         if !is_due(self.packing.retry_at, now) || self.unread_merge().is_some() {
             return None;
         }
-        let ages = self.options.pack_after.is_some() && is_due(self.packing.look_at, now);
+        // What the hub has, nothing tells here.
+        let compacts = self.has_compacted();
+        let ages = self.options.pack_after.is_some() || compacts;
+        let ages = ages && is_due(self.packing.look_at, now);
         if !std::mem::take(&mut self.packing.look) && !ages {
             return None;
         }
-        let look_at_us = now.as_micros().saturating_add(RETRY_MAX_US);
+        let pause_us = if compacts { COMPACTION_LOOK_US } else { RETRY_MAX_US };
+        let look_at_us = now.as_micros().saturating_add(pause_us);
         self.packing.look_at = Some(Timestamp::from_micros(look_at_us));
-        let units = self.pack_units(now);
+        let mut units = self.pack_units(now);
+        self.want_compaction(&mut units);
         let file_bytes = self.options.journal.file_bytes;
         let room_bytes = self.packing.room_bytes.take();
         let chosen = &units[due_pack(&units, file_bytes, room_bytes)?];
@@ -344,7 +108,10 @@ impl<T> Store<T> {
                 sources.entry(end.slot).or_default().push(*start);
             }
         }
-        let older = manifest.packs.range(range.0..range.1).map(|(_, pack)| pack.serial);
+        let older = manifest.packs.range(range.0..range.1).map(|(_, pack)| pack);
+        let compacted_upto = older.clone().map(|pack| pack.compacted_upto).max();
+        let serial = older.map(|pack| pack.serial).max().map_or(0, |serial| serial + 1);
+        let files = manifest.files.range(range.0..range.1).map(|(_, file)| file);
         // What is packed for its space takes room to give back more.
         let wanted = chosen.iter().any(|unit| unit.is_wanted);
         let margin_bytes = if wanted { file_bytes.saturating_mul(2) } else { 0 };
@@ -353,7 +120,9 @@ impl<T> Store<T> {
             journal: self.journal.id(),
             view: self.view.clone(),
             range,
-            serial: older.max().map_or(0, |serial| serial + 1),
+            serial,
+            compacted_upto: compacted_upto.unwrap_or_default(),
+            compaction: self.compaction_of(files),
             compression: self.options.pack_compression,
             sources: sources.into_iter().collect(),
             live_bytes: chosen.iter().map(|unit| unit.live_bytes).sum(),
@@ -371,22 +140,50 @@ impl<T> Store<T> {
         let damaged = &self.packing.damaged;
         let reads = |start, end| !damaged.iter().any(|at| (start..end).contains(at));
         let mut units: Vec<Unit> = Vec::new();
+        let directory = self.view.directory();
+        // Up to where what compacted packs hold of each partition is counted.
+        let mut seen = vec![Position::ZERO; ends.len()];
         for file in manifest.files.values().filter(|file| !file.slots.is_empty()) {
-            let mut live_bytes = 0;
-            for end in &file.slots {
-                let before = &mut ends[end.slot.get() as usize];
-                live_bytes += end.appended_bytes.saturating_sub(*before);
-                *before = end.appended_bytes;
-            }
             let SealedFile { start, end, .. } = *file;
+            let reader = manifest.pack_of(start).and_then(|pack| directory.packs.get(&pack.start));
+            let compacted = reader.filter(|reader| reader.info().is_compacted());
+            let (mut live_bytes, mut orders_bytes) = (0, 0);
+            for end in &file.slots {
+                let slot = end.slot.get() as usize;
+                let before = std::mem::replace(&mut ends[slot], end.appended_bytes);
+                let bytes = match compacted {
+                    None => end.appended_bytes.saturating_sub(before),
+                    // Of all of its files at the first of them.
+                    Some(reader) if seen[slot] < reader.info().end => {
+                        reader.held_bytes(end.slot, partitions[slot].start.batch)
+                    }
+                    Some(_) => 0,
+                };
+                if let Some(reader) = compacted {
+                    seen[slot] = reader.info().end;
+                }
+                live_bytes += bytes;
+                let is_needed = self.is_end_needed(end);
+                #[cfg(takt_planted)]
+                let is_needed =
+                    is_needed && !takt_protocol::planted::is("compaction_ignores_holds");
+                if self.compacts(end) && !is_needed {
+                    orders_bytes += bytes;
+                }
+            }
             if let Some(pack) = manifest.pack_of(start) {
                 match units.last_mut().filter(|unit| unit.is_pack && unit.start == pack.start) {
-                    Some(unit) => unit.live_bytes += live_bytes,
+                    Some(unit) => {
+                        unit.live_bytes += live_bytes;
+                        unit.orders_bytes += orders_bytes;
+                    }
                     None => units.push(Unit {
                         start: pack.start,
                         end: pack.end,
                         held_bytes: pack.batch_bytes,
                         live_bytes,
+                        orders_bytes,
+                        compacted_upto: pack.compacted_upto,
                         is_pack: true,
                         is_wanted: false,
                     }),
@@ -402,7 +199,16 @@ impl<T> Store<T> {
             let len_bytes = lens.get(&start).copied().unwrap_or(0);
             let held_bytes = if is_trimmed { len_bytes } else { live_bytes };
             let is_wanted = self.is_to_be_archived(file, now);
-            units.push(Unit { start, end, held_bytes, live_bytes, is_pack: false, is_wanted });
+            units.push(Unit {
+                start,
+                end,
+                held_bytes,
+                live_bytes,
+                orders_bytes,
+                compacted_upto: Position::ZERO,
+                is_pack: false,
+                is_wanted,
+            });
         }
         units.into_iter().filter(|unit| reads(unit.start, unit.end)).collect()
     }

@@ -222,7 +222,7 @@ impl<T> Store<T> {
     }
 
     /// Whether the uplink or a cursor with hold still needs what a file holds of a partition.
-    fn is_end_needed(&self, end: &SlotEnd) -> bool {
+    pub(super) fn is_end_needed(&self, end: &SlotEnd) -> bool {
         let goes_up = self.state.partition(end.slot).is_some_and(|found| {
             let wanted = self.uplink_topics.as_ref();
             let wanted = wanted.is_none_or(|wanted| wanted.contains(&found.id.topic));

@@ -75,8 +75,9 @@ impl<T> Store<T> {
             Operation::CreateTopic { name, settings } => {
                 (plan_topic(&self.state, name, *settings), None)
             }
-            Operation::SetRetention { name, retention_ms, retention_bytes } => {
-                (plan_retention(&self.state, name, *retention_ms, *retention_bytes), None)
+            Operation::SetRetention { name, retention_ms, retention_bytes, compact } => {
+                let wanted = (*retention_ms, *retention_bytes, *compact);
+                (plan_retention(&self.state, name, wanted), None)
             }
             Operation::OpenProducer { producer, topic, transient } => {
                 (self.plan_open(producer, topic, *transient, now), None)
@@ -396,19 +397,25 @@ fn plan_topic(state: &State, name: &TopicName, settings: TopicSettings) -> Plan 
 fn plan_retention(
     state: &State,
     name: &TopicName,
-    retention_ms: Option<u64>,
-    retention_bytes: Option<u64>,
+    (retention_ms, retention_bytes, compact): (Option<u64>, Option<u64>, Option<bool>),
 ) -> Plan {
     let Some(known) = state.own_topic(name).map(|topic| topic.settings) else {
         return Plan::refuse(ErrorCode::UnknownTopic, format!("this node has not made {name}"));
     };
     let retention_ms = retention_ms.unwrap_or(known.retention_ms);
     let retention_bytes = retention_bytes.unwrap_or(known.retention_bytes);
-    if (retention_ms, retention_bytes) == (known.retention_ms, known.retention_bytes) {
+    let mut entries = Vec::new();
+    if (retention_ms, retention_bytes) != (known.retention_ms, known.retention_bytes) {
+        let topic = name.clone();
+        entries.push(Entry::RetentionSet { topic, retention_ms, retention_bytes });
+    }
+    if let Some(compact) = compact.filter(|compact| *compact != known.compact) {
+        entries.push(Entry::CompactionSet { topic: name.clone(), compact });
+    }
+    if entries.is_empty() {
         return Plan::Answer(Answer::RetentionSet);
     }
-    let entry = Entry::RetentionSet { topic: name.clone(), retention_ms, retention_bytes };
-    Plan::Entries(vec![entry], Answer::RetentionSet)
+    Plan::Entries(entries, Answer::RetentionSet)
 }
 
 fn plan_mirrors(

@@ -150,10 +150,10 @@ fn by_batch(conflicts: &[Conflict]) -> impl Iterator<Item = &[Conflict]> {
 fn rows_in(batch: &StoredBatch, conflicts: &[Conflict]) -> Result<Vec<ConflictRow>, ReadError> {
     let damaged = || ReadError::Corrupt(format!("batch {}", batch.header().batch_number));
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| damaged());
-    let mut records = (0_u16..).zip(batch.batch().records().map_err(|_| damaged())?);
+    let mut records = batch.records().map_err(|_| damaged())?.map_while(Result::ok);
     let row = |conflict: &Conflict| {
-        let record = records.find(|(index, _)| *index == conflict.address.index);
-        let record = record.and_then(|(_, record)| record.ok()).ok_or_else(damaged)?;
+        let found = records.find(|found| found.index == usize::from(conflict.address.index));
+        let record = found.ok_or_else(damaged)?.record;
         Ok(ConflictRow {
             address: conflict.address,
             first: conflict.with,

@@ -192,7 +192,7 @@ impl View {
         if batch.header().batch_number == extent.batch_number { Ok(batch) } else { Err(damaged()) }
     }
 
-    /// The stored batch's bytes; damage is told, as where readers meet it.
+    /// The stored batch's bytes, fewer than the extent says where it is compacted; damage is told, as where readers meet it.
     pub(crate) fn extent(&self, extent: &Extent) -> Result<Bytes, ReadError> {
         self.noted(self.bytes(extent))
     }
@@ -226,7 +226,10 @@ impl View {
         let pack = self.directory().pack_at(extent.position);
         let Some(pack) = pack else { return Ok(None) };
         let found = pack.batch(&self.shared.blocks, extent.slot, extent.batch_number)?;
-        let found = found.filter(|bytes| bytes.len() == extent.len_bytes as usize);
+        let len = extent.len_bytes as usize;
+        let fits =
+            |bytes: &Bytes| bytes.len() == len || bytes.len() < len && pack.info().is_compacted();
+        let found = found.filter(fits);
         let damaged = || missing(extent.slot, &format!("batch {}", extent.batch_number));
         found.ok_or_else(damaged).map(Some)
     }

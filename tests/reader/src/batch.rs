@@ -1,32 +1,27 @@
-//! A stored batch: the origin's header, and behind it the batch as the client laid it out.
-
-use xxhash_rust::xxh3::Xxh3;
+//! A stored batch: the origin's header, and behind it the batch as the client laid it out, or what
+//! compaction has left of that.
 
 use crate::{
-    input::{Input, Why, ensure, text, wide},
+    compacted::{Kept, is_compacted},
+    input::{Input, Why, ensure, wide},
+    origin::OriginHeader,
     receipt::RECORDS_MAX,
 };
 
-const CHAIN_AT: usize = 40;
 const CLIENT_HEADER: u64 = 48;
 const RAW_MAX: u64 = 8 << 20;
 const RATIO_MAX: u64 = 100;
 
-/// A stored batch with consistent headers and a good CRC.
+/// A stored batch with consistent headers and good CRCs.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored<'a> {
-    pub(crate) number: u64,
-    pub(crate) base_offset: u64,
-    pub(crate) visible: u16,
-    pub(crate) append_time: i64,
-    pub(crate) chain: [u8; 16],
-    pub(crate) epoch: u64,
-    pub(crate) producer: &'a str,
-    pub(crate) verdicts: &'a [u8],
-    /// The whole.
-    pub(crate) bytes: &'a [u8],
+    pub(crate) header: OriginHeader<'a>,
+    /// The client's batch; of a compacted one the records that are kept.
     pub(crate) client: Client<'a>,
-    header: &'a [u8],
+    /// Which those are; `None` where all are there.
+    pub(crate) kept: Option<Kept<'a>>,
+    /// The whole, as it lies there.
+    pub(crate) bytes: &'a [u8],
 }
 
 /// The client's part.
@@ -34,6 +29,8 @@ pub(crate) struct Stored<'a> {
 pub(crate) struct Client<'a> {
     pub(crate) compression: Compression,
     pub(crate) crc: u32,
+    /// Of the whole, in bytes.
+    pub(crate) len: u64,
     pub(crate) records: u16,
     pub(crate) orders: u16,
     pub(crate) strings: u16,
@@ -58,53 +55,29 @@ impl<'a> Stored<'a> {
     /// Reads a stored batch that takes all of `bytes`.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Why> {
         let mut input = Input::new(bytes);
-        ensure(input.array()? == [0x7b, 1, 0, 0], "a stored batch's header is none")?;
-        let header_len = input.u32()?;
-        let batch_len = input.u32()?;
-        let (records, visible) = (input.u16()?, input.u16()?);
-        let (number, base_offset) = (input.u64()?, input.u64()?);
-        let append_time = input.i64()?;
-        let chain = input.array()?;
-        let epoch = input.u64()?;
-        let crc = input.u32()?;
-        ensure(input.u32()? == 0, "a reserved field of a stored batch is used")?;
-        let producer_len = input.u8()?;
-        let producer = text(input.take(u64::from(producer_len))?)?;
-        let fixed = wide(bytes.len() - input.rest().len());
-        let verdicts_len = u64::from(header_len).checked_sub(fixed);
-        let verdicts = input.take(verdicts_len.ok_or(Why("a stored batch's header is short"))?)?;
-        let header = Input::new(bytes).take(u64::from(header_len))?;
-        ensure(wide(input.rest().len()) == u64::from(batch_len), "a batch's length is wrong")?;
+        if is_compacted(bytes) {
+            let (header, kept) = Kept::read(&mut input)?;
+            let client = Client::read(input.rest())?;
+            kept.check_client(&header, &client, bytes.len())?;
+            return Ok(Self { header, client, kept: Some(kept), bytes });
+        }
+        let header = OriginHeader::read(&mut input)?;
+        ensure(wide(input.rest().len()) == header.batch_len, "a batch's length is wrong")?;
         let client = Client::read(input.rest())?;
-        let same = client.records == records && client.crc == crc;
+        let same = client.records == header.records && client.crc == header.crc;
         ensure(same, "a stored batch's header is of another batch")?;
-        ensure(visible <= records && !producer.is_empty(), "a stored batch's header is none")?;
-        let behind = base_offset.checked_add(u64::from(visible)).zip(number.checked_add(1));
-        ensure(behind.is_some(), "a batch's numbers run out")?;
-        Ok(Self {
-            number,
-            base_offset,
-            visible,
-            append_time,
-            chain,
-            epoch,
-            producer,
-            verdicts,
-            bytes,
-            client,
-            header,
-        })
+        Ok(Self { header, client, kept: None, bytes })
     }
 
-    /// Over the previous chain and the header with zeros in place of its own.
-    pub(crate) fn chain_after(&self, previous: [u8; 16]) -> [u8; 16] {
-        let (front, rest) = self.header.split_at(CHAIN_AT);
-        let mut hasher = Xxh3::new();
-        hasher.update(&previous);
-        hasher.update(front);
-        hasher.update(&[0; 16]);
-        hasher.update(rest.get(16..).unwrap_or_default());
-        hasher.digest128().to_le_bytes()
+    /// Whether the record at this place in the batch is there.
+    pub(crate) fn has(&self, index: u32) -> bool {
+        self.kept.is_none_or(|kept| kept.has(index))
+    }
+
+    /// The length that it has in this node's journal, in bytes: of what it has compacted itself, that
+    /// is the length before, of a mirror's batch what came.
+    pub(crate) fn journal_len(&self, own: bool) -> u64 {
+        if own { self.header.stored_len() } else { wide(self.bytes.len()) }
     }
 }
 
@@ -132,7 +105,7 @@ impl<'a> Client<'a> {
         let first_sequence = input.u64()?;
         let base_time = input.i64()?;
         ensure(len == wide(bytes.len()), "a batch's length is wrong")?;
-        ensure((1..=RECORDS_MAX).contains(&u64::from(records)), "a batch's records are none")?;
+        ensure(u64::from(records) <= RECORDS_MAX, "a batch's records are none")?;
         let last = first_sequence.checked_add(u64::from(records));
         ensure(first_sequence > 0 && last.is_some(), "a batch's sequences are none")?;
         let mut rest = Input::new(bytes);
@@ -150,6 +123,7 @@ impl<'a> Client<'a> {
         Ok(Self {
             compression,
             crc,
+            len,
             records,
             orders,
             strings,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    entry::Settings,
     manifest::{Holder, Manifest},
     verdict::{Place, Verdict},
 };
@@ -80,6 +81,8 @@ pub struct Partition<'a> {
     pub mirror_of: Option<[u8; 16]>,
     /// Whether a dedup key counts once in its topic.
     pub dedup: bool,
+    /// Whether its topic asks for compaction; it may have done so before.
+    pub compact: bool,
     /// The first that retention keeps.
     pub start: Edge,
     /// Exclusive.
@@ -88,8 +91,27 @@ pub struct Partition<'a> {
     pub append_time: i64,
     /// All from `start.batch` to `end.batch`.
     pub batches: Vec<Batch<'a>>,
-    /// Those of all batches, in order.
+    /// Those of all batches that are there, in order.
     pub records: Vec<Record<'a>>,
+    /// Those of all batches that compaction has left out, in order.
+    pub left_out: Vec<LeftOut>,
+    /// Of its topic.
+    pub(crate) settings: Settings,
+}
+
+impl<'a> Partition<'a> {
+    /// The records of one of its batches that are there.
+    pub fn records_of(&self, batch: &Batch<'_>) -> &[Record<'a>] {
+        let records = self.records.get(batch.first_record..).unwrap_or_default();
+        records.get(..batch.kept as usize).unwrap_or_default()
+    }
+
+    /// The records of one of its batches that compaction has left out.
+    pub fn left_out_of(&self, batch: &Batch<'_>) -> &[LeftOut] {
+        let from = self.left_out.partition_point(|gone| gone.batch < batch.number);
+        let gone = self.left_out.get(from..).unwrap_or_default();
+        gone.get(..batch.records.saturating_sub(batch.kept) as usize).unwrap_or_default()
+    }
 }
 
 /// A boundary between two batches of a partition.
@@ -112,10 +134,12 @@ pub struct Batch<'a> {
     pub number: u64,
     /// The offset of its first visible record, or of the next one where none is visible.
     pub base_offset: u64,
-    /// How many records are visible.
+    /// How many records are visible, with those that are left out.
     pub visible: u32,
-    /// How many records there are.
+    /// How many records there are, with those that are left out.
     pub records: u32,
+    /// How many records are there: all, unless the batch is compacted.
+    pub kept: u32,
     /// When its origin appended it.
     pub append_time: i64,
     /// Who sent it.
@@ -130,8 +154,12 @@ pub struct Batch<'a> {
     pub chain: [u8; 16],
     /// Of its first byte in the journal; `None` where only a pack has it.
     pub position: Option<u64>,
-    /// The origin's header and the client's batch: the same at the origin and in every mirror.
+    /// The origin's header and the client's batch: the same at the origin and in every mirror, until
+    /// it is compacted. Of what both a pack and the journal have, this is the pack's.
     pub bytes: &'a [u8],
+    /// Length that it has, or had, in this node's journal, in bytes: more than there are of `bytes`
+    /// where this node has compacted it.
+    pub journal_bytes: u64,
     /// Where its records begin in [`Partition::records`].
     pub first_record: usize,
 }
@@ -188,6 +216,25 @@ impl Record<'_> {
     pub fn is_visible(&self) -> bool {
         self.verdict == Verdict::Visible
     }
+}
+
+/// A record that compaction has left out: what its origin says of it is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Of a visible one.
+    pub offset: Option<u64>,
+    /// The batch that held it.
+    pub batch: u64,
+    /// Its place in the batch, from 0.
+    pub index: u32,
+    /// The number that its producer gave it.
+    pub sequence: u64,
+    /// Of a visible one; none is left out without an order key.
+    pub order_sequence: Option<u64>,
+    /// Its order key began again at 1.
+    pub restarted: bool,
+    /// What the origin says of it.
+    pub verdict: Verdict,
 }
 
 /// A dedup key.

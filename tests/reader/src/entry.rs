@@ -30,6 +30,7 @@ pub(crate) enum Entry<'a> {
     SlotsTrimmed { start: u64, slots: Vec<u32> },
     RetentionSet { topic: &'a str, retention_ms: u64, retention_bytes: u64 },
     PackAdded(PackFile),
+    CompactionSet { topic: &'a str, compact: bool },
 }
 
 /// The settings of a topic.
@@ -37,6 +38,7 @@ pub(crate) enum Entry<'a> {
 pub(crate) struct Settings {
     pub(crate) partitions: u16,
     pub(crate) dedup: bool,
+    pub(crate) compact: bool,
     horizon_s: u64,
     refuse_conflicts: bool,
     pub(crate) retention_ms: u64,
@@ -44,11 +46,18 @@ pub(crate) struct Settings {
     lane: u8,
 }
 
+const DEDUP: u8 = 1;
+const COMPACT: u8 = 2;
+
 impl Settings {
     pub(crate) fn read(input: &mut Input<'_>) -> Result<Self, Why> {
+        let partitions = input.small()?;
+        let flags = input.u8()?;
+        ensure(flags & !(DEDUP | COMPACT) == 0, "a topic has a flag that is not known")?;
         let settings = Self {
-            partitions: input.small()?,
-            dedup: input.flag()?,
+            partitions,
+            dedup: flags & DEDUP != 0,
+            compact: flags & COMPACT != 0,
             horizon_s: input.varint()?,
             refuse_conflicts: input.flag()?,
             retention_ms: input.varint()?,
@@ -99,7 +108,12 @@ impl<'a> Entry<'a> {
             BATCH | MIRROR_BATCH => {
                 let slot = input.u32()?;
                 let batch = Stored::read(input.rest())?;
-                return Ok(Self::Batch { slot, own: raw.kind == BATCH, batch });
+                let own = raw.kind == BATCH;
+                ensure(
+                    !own || batch.kept.is_none(),
+                    "a batch is compacted that is not a mirror's",
+                )?;
+                return Ok(Self::Batch { slot, own, batch });
             }
             5 => Self::Sequence {
                 producer: input.text()?,
@@ -147,6 +161,12 @@ impl<'a> Entry<'a> {
                 retention_bytes: input.varint()?,
             },
             19 => Self::PackAdded(PackFile::read(&mut input)?),
+            20 => {
+                let pack = PackFile::read_compacted(&mut input)?;
+                ensure(pack.is_compacted(), "a pack is said to be compacted up to no position")?;
+                Self::PackAdded(pack)
+            }
+            21 => Self::CompactionSet { topic: input.text()?, compact: input.flag()? },
             _ => return Err(Why("its kind is not known")),
         };
         input.end()?;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     batch::Stored,
     commit::RawEntry,
-    contents::{Batch, Contents, Cursor, File, MaskedAddress, Partition, Record},
+    compacted::is_compacted,
+    contents::{Batch, Contents, Cursor, File, MaskedAddress, Partition},
     entry::{BATCH_AT, Entry},
     error::ReadError,
     input::{Input, Why, ensure, wide},
@@ -13,11 +14,12 @@ use crate::{
     manifest::{Holder, SealedFile},
     orders::Orders,
     pack_file::Unpacked,
-    packed::{self, Woven},
+    packed,
     payload::Digester,
-    record,
+    record::{self, Records},
     state::State,
     verdict::Verdict,
+    woven::Woven,
 };
 
 /// The fold of a journal up to a position.
@@ -36,7 +38,7 @@ struct Log<'a> {
     /// The number of the first behind the last hole.
     first: u64,
     batches: Vec<Batch<'a>>,
-    records: Vec<Record<'a>>,
+    records: Records<'a>,
     orders: Orders<'a>,
 }
 
@@ -146,11 +148,11 @@ impl<'a> Fold<'a> {
         let settings = self.state.slot(slot)?.topic.settings;
         let partitions = settings.partitions;
         let log = log_mut(&mut self.logs, slot)?;
-        let first_record = log.records.len();
+        let from = log.records.end();
         record::read(batch, partitions, &mut self.digester, &mut log.records)?;
-        log.batches.push(Batch::of(batch, Some(position), first_record));
-        let records = log.records.get(first_record..).unwrap_or_default();
-        let listed = records.iter().filter_map(|record| match record.verdict {
+        log.batches.push(Batch::of(batch, own, Some(position), from.0));
+        let records = log.records.since(from);
+        let listed = records.there.iter().filter_map(|record| match record.verdict {
             Verdict::Conflict { with, listed: true } => Some((record.index, with)),
             Verdict::Conflict { listed: false, .. }
             | Verdict::Visible
@@ -158,7 +160,7 @@ impl<'a> Fold<'a> {
             | Verdict::PreconditionFailed { .. } => None,
         });
         self.state.append(slot, own, batch, listed)?;
-        log.orders.follow(records, &settings, batch.append_time, log.first == 0)
+        log.orders.follow(records, &settings, batch.header.append_time, log.first == 0)
     }
 
     /// What the journal holds, once all of it that counts was found to be there.
@@ -175,7 +177,7 @@ impl<'a> Fold<'a> {
         let mut partitions = Vec::with_capacity(self.logs.len());
         for (slot, mut log) in (0..).zip(std::mem::take(&mut self.logs)) {
             if let Some(packed) = packed.get(&slot) {
-                let of_journal = (&log.batches[..], &log.records[..]);
+                let of_journal = (&log.batches[..], &log.records);
                 let woven = Woven::of(&self.state, slot, of_journal, packed, &mut self.digester)?;
                 (log.batches, log.records) = (woven.batches, woven.records);
             }
@@ -255,8 +257,10 @@ impl<'a> Fold<'a> {
         let start = known.start.batch;
         let dropped = log.batches.partition_point(|batch| batch.number < start);
         log.batches.drain(..dropped);
-        let records = log.batches.first().map_or(log.records.len(), |first| first.first_record);
-        log.records.drain(..records);
+        let Records { there, left_out } = &mut log.records;
+        let records = log.batches.first().map_or(there.len(), |first| first.first_record);
+        there.drain(..records);
+        left_out.drain(..left_out.partition_point(|gone| gone.batch < start));
         for batch in &mut log.batches {
             batch.first_record -= records;
         }
@@ -265,20 +269,24 @@ impl<'a> Fold<'a> {
         ensure(whole && numbers.eq(start..known.end.batch), "a partition lacks batches")?;
         if let Some(first) = log.batches.first() {
             let begins = first.number == known.start.batch;
-            let chain = Stored::read(first.bytes)?.chain_after(known.start.chain);
+            let chain = Stored::read(first.bytes)?.header.chain_after(known.start.chain);
             let continues = first.base_offset == known.start.offset && first.chain == chain;
             ensure(begins && continues, "a partition does not begin where it says")?;
         }
+        let settings = known.topic.settings;
         Ok(Partition {
             slot,
             id: known.id,
             mirror_of: known.topic.mirror_of,
-            dedup: known.topic.settings.dedup,
+            dedup: settings.dedup,
+            compact: settings.compact,
             start: known.start,
             end: known.end,
             append_time: known.append_time,
             batches: log.batches,
-            records: log.records,
+            records: log.records.there,
+            left_out: log.records.left_out,
+            settings,
         })
     }
 }
@@ -292,6 +300,7 @@ fn log_mut<'l, 'a>(logs: &'l mut [Log<'a>], slot: u32) -> Result<&'l mut Log<'a>
 fn bad_batch(raw: &RawEntry<'_>, why: Why) -> ReadError {
     let mut input = Input::new(raw.bytes);
     let slot = input.u32().unwrap_or_default();
-    let batch = input.take(16).and_then(|_| input.u64()).unwrap_or_default();
+    let front = if is_compacted(input.rest()) { 32 } else { 16 };
+    let batch = input.take(front).and_then(|_| input.u64()).unwrap_or_default();
     ReadError::Batch { position: raw.position + BATCH_AT, slot, batch, why: why.0 }
 }

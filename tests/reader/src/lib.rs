@@ -14,6 +14,8 @@
 
 mod batch;
 mod commit;
+mod compacted;
+mod compaction;
 mod contents;
 mod entry;
 mod error;
@@ -23,7 +25,9 @@ mod input;
 mod journal;
 mod manifest;
 mod merged;
+mod order_rows;
 mod orders;
+mod origin;
 mod pack_file;
 mod packed;
 mod packs;
@@ -39,11 +43,12 @@ mod snapshot;
 mod state;
 mod tail;
 mod verdict;
+mod woven;
 
 use std::collections::BTreeMap;
 
 pub use contents::{
-    Batch, Contents, Cursor, DedupKey, Edge, File, MaskedAddress, OpenConflict, Partition,
+    Batch, Contents, Cursor, DedupKey, Edge, File, LeftOut, MaskedAddress, OpenConflict, Partition,
     PartitionId, Producer, ProducerKey, Record,
 };
 pub use error::{ReadError, RunsError};
@@ -77,8 +82,8 @@ pub fn read_unpacked<'a>(
 
 /// Checks the runs, merged runs and side files that the manifest of `contents` names, which [`read`]
 /// made of the same `files`: that they are there and whole, and say what the journal says where it
-/// is kept. A merged run must hold what the runs in its range hold that are still there, whether the
-/// manifest names them or did so before.
+/// is kept; and that compaction has left out nothing but what it may. A merged run must hold what the
+/// runs in its range hold that are still there, whether the manifest names them or did so before.
 ///
 /// # Errors
 /// [`RunsError`] with the first file that is missing or wrong.

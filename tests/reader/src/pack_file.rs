@@ -48,7 +48,7 @@ impl Unpacked {
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<(), Why> {
-        let blocks = Head::read(bytes)?.blocks;
+        let blocks = Head::read(bytes)?.pack.blocks;
         let (mut data, mut index) = parts(bytes, blocks)?;
         while !index.rest().is_empty() {
             let row = Row::read(&mut index)?;
@@ -72,11 +72,9 @@ pub(crate) fn read<'a>(
     unpacked: &'a Unpacked,
 ) -> Result<Batches<'a>, Why> {
     let head = Head::read(bytes)?;
-    ensure(head.checksum == pack.checksum, "it is not the pack that the manifest names")?;
+    ensure(head.pack.checksum == pack.checksum, "it is not the pack that the manifest names")?;
     ensure(head.journal == *journal, "it is of another journal")?;
-    let Head { start, end, serial, blocks, len_bytes, batch_bytes, checksum, .. } = head;
-    let found = PackFile { start, end, serial, blocks, len_bytes, batch_bytes, checksum };
-    ensure(found == *pack, "it is another pack")?;
+    ensure(head.pack == *pack, "it is another pack")?;
     ensure(wide(bytes.len()) == pack.len_bytes, "its length is not what the manifest says")?;
     let (mut data, mut index) = parts(bytes, pack.blocks)?;
     ensure(xxh3_128(index.rest()) == head.index_hash, "the checksum of its index is wrong")?;
@@ -116,15 +114,10 @@ fn parts(bytes: &[u8], blocks: u64) -> Result<(Input<'_>, Input<'_>), Why> {
 
 /// A header with a good checksum.
 struct Head {
-    serial: u32,
     journal: [u8; 16],
-    start: u64,
-    end: u64,
-    blocks: u64,
-    len_bytes: u64,
-    batch_bytes: u64,
     index_hash: u128,
-    checksum: u128,
+    /// What it says of the pack.
+    pack: PackFile,
 }
 
 impl Head {
@@ -137,20 +130,20 @@ impl Head {
         let (serial, journal) = (input.u32()?, input.array()?);
         let (start, end) = (input.u64()?, input.u64()?);
         let (blocks, len_bytes, batch_bytes) = (input.u64()?, input.u64()?, input.u64()?);
-        ensure(input.u64()? == 0, "a reserved field is used")?;
+        let compacted_upto = input.u64()?;
         let (index_hash, checksum) = (input.u128()?, input.u128()?);
         ensure(checksum == seal, "the checksum of its header is wrong")?;
-        Ok(Self {
-            serial,
-            journal,
+        let pack = PackFile {
             start,
             end,
+            serial,
             blocks,
             len_bytes,
             batch_bytes,
-            index_hash,
+            compacted_upto,
             checksum,
-        })
+        };
+        Ok(Self { journal, index_hash, pack })
     }
 }
 
@@ -215,7 +208,7 @@ impl Row {
             ensure(sorted, "the batches of a block are not in their order")?;
             before = Some(number);
             let batch = data.take(len)?;
-            ensure(Stored::read(batch)?.number == number, "a batch is another one")?;
+            ensure(Stored::read(batch)?.header.number == number, "a batch is another one")?;
             batches.insert((self.slot, number), batch);
             first_len.get_or_insert(len);
         }

@@ -21,6 +21,9 @@ pub struct PackFile {
     pub len_bytes: u64,
     /// The length of all batches in it, in bytes.
     pub batch_bytes: u64,
+    /// Records may be left out of its batches of which later ones below this position have taken the
+    /// place; 0 where none are.
+    pub compacted_upto: u64,
     /// Of its header, which covers all of it.
     pub checksum: u128,
 }
@@ -39,11 +42,23 @@ impl PackFile {
             blocks: input.varint()?,
             len_bytes: input.varint()?,
             batch_bytes: input.varint()?,
+            compacted_upto: 0,
             checksum: input.u128()?,
         };
         let positions = pack.start < pack.end && pack.end <= POSITION_MAX;
         ensure(positions, "a pack's positions are none")?;
         Ok(pack)
+    }
+
+    /// Reads the words of a pack with the position up to which it is compacted, which may be 0.
+    pub(crate) fn read_compacted(input: &mut Input<'_>) -> Result<Self, Why> {
+        let pack = Self::read(input)?;
+        Ok(Self { compacted_upto: input.varint()?, ..pack })
+    }
+
+    /// Whether batches may lack records.
+    pub fn is_compacted(&self) -> bool {
+        self.compacted_upto > 0
     }
 
     /// Whether these positions are within.
@@ -61,8 +76,10 @@ impl Manifest {
     /// Names a pack; those within it leave.
     pub(crate) fn pack(&mut self, pack: PackFile) -> Result<(), Why> {
         let within = self.packs.range(pack.start..pack.end);
-        let older = within.into_iter().all(|(_, old)| old.serial < pack.serial);
+        let older = within.clone().all(|(_, old)| old.serial < pack.serial);
         ensure(older, "a pack's serial number is not higher than theirs whose place it takes")?;
+        let goes_on = within.clone().all(|(_, old)| old.compacted_upto <= pack.compacted_upto);
+        ensure(goes_on, "a pack is compacted up to less than those whose place it takes")?;
         self.packs.retain(|_, old| !pack.covers(old.start, old.end));
         let known = self.packs.insert(pack.start, pack);
         ensure(known.is_none(), "packs overlap")?;
@@ -95,6 +112,8 @@ impl Manifest {
             upto = pack.end;
             let cut = self.files.values().any(|file| pack.cuts(file.start, file.end));
             ensure(!cut, "a pack holds a part of a file")?;
+            let known = pack.compacted_upto <= self.runs_upto;
+            ensure(known, "a pack is compacted for what is not sealed")?;
         }
         ensure(upto <= self.runs_upto, "a pack holds what is not sealed")
     }

@@ -1,6 +1,7 @@
 //! A producer's kept receipts: what is answered when a batch is sent again.
 
 use crate::{
+    batch::Stored,
     input::{Input, Why, ensure},
     verdict::Judged,
 };
@@ -40,6 +41,20 @@ impl<'a> Receipt<'a> {
         }
         verdicts.end()?;
         Ok(receipt)
+    }
+
+    /// What was answered to a stored batch.
+    pub(crate) fn of(batch: &Stored<'a>) -> Self {
+        let header = &batch.header;
+        Self {
+            crc: header.crc,
+            first_sequence: batch.client.first_sequence,
+            records: u64::from(header.records),
+            partition: batch.client.partition,
+            base_offset: header.base_offset,
+            append_time: header.append_time,
+            verdicts: header.verdicts,
+        }
     }
 
     /// The sequence of the batch's last record.

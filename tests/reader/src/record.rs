@@ -1,11 +1,13 @@
-//! The records of a stored batch: its index block, its payload and its verdicts side by side.
+//! The records of a stored batch: its index block, its payload and its verdicts side by side. What
+//! compaction has left out has a verdict alone.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     batch::Stored,
-    contents::{DedupKey, Record},
+    contents::{DedupKey, LeftOut, Record},
     input::{Input, Why, ensure, text},
+    origin::OriginHeader,
     payload::{Covered, Data, Digester, Payload},
     verdict::{Judged, Verdict},
 };
@@ -17,10 +19,43 @@ const FLAG_ATTRIBUTES: u8 = 8;
 /// Attributes with a number of their own, from 1.
 const NAMES_KNOWN: u64 = 22;
 
-/// The tables that records point into.
-struct Tables<'a> {
-    orders: Vec<&'a [u8]>,
-    strings: Vec<&'a str>,
+/// Records of batches, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Records<'a> {
+    pub(crate) there: Vec<Record<'a>>,
+    /// What compaction has left out.
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+/// Those of one batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfBatch<'r, 'a> {
+    pub(crate) there: &'r [Record<'a>],
+    pub(crate) left_out: &'r [LeftOut],
+}
+
+impl<'a> Records<'a> {
+    /// Those from a place in both lists on.
+    pub(crate) fn since(&self, (there, left_out): (usize, usize)) -> OfBatch<'_, 'a> {
+        OfBatch {
+            there: self.there.get(there..).unwrap_or_default(),
+            left_out: self.left_out.get(left_out..).unwrap_or_default(),
+        }
+    }
+
+    /// The end of both lists.
+    pub(crate) fn end(&self) -> (usize, usize) {
+        (self.there.len(), self.left_out.len())
+    }
+}
+
+/// What is said of a record outside of the client's batch.
+struct Said {
+    index: u32,
+    sequence: u64,
+    /// Of a visible one.
+    offset: Option<u64>,
+    judged: Judged,
 }
 
 /// Reads all records of a batch of a topic with `partitions` to the end of `records`.
@@ -28,21 +63,81 @@ pub(crate) fn read<'a>(
     batch: &Stored<'a>,
     partitions: u16,
     digester: &mut Digester,
-    records: &mut Vec<Record<'a>>,
+    records: &mut Records<'a>,
 ) -> Result<(), Why> {
-    let client = &batch.client;
-    let payload = Payload::of(client);
-    let mut index = Input::new(client.index);
-    let tables = Tables::read(batch, partitions, &mut index)?;
-    let mut verdicts = Input::new(batch.verdicts);
-    let (mut data_at, mut offset) = (0_u64, batch.base_offset);
-    for (number, sequence) in (0..u32::from(client.records)).zip(client.first_sequence..) {
+    let header = &batch.header;
+    let mut laid_out = LaidOut::of(batch, partitions)?;
+    let mut verdicts = Input::new(header.verdicts);
+    let mut visible_count = 0;
+    for (index, sequence) in (0..u32::from(header.records)).zip(batch.client.first_sequence..) {
         let judged = Judged::read(&mut verdicts)?;
-        let entry = IndexEntry::read(&mut index, &tables, client.base_time)?;
-        let data_end = data_at.saturating_add(entry.data_len);
-        ensure(data_end <= client.raw_len, "a record's data ends behind the payload")?;
-        let data = payload.data(data_at, entry.data_len)?;
-        data_at = data_end;
+        let visible = judged.verdict == Verdict::Visible;
+        let offset = visible.then_some(header.base_offset.saturating_add(visible_count));
+        visible_count += u64::from(visible);
+        let said = Said { index, sequence, offset, judged };
+        if batch.has(index) {
+            records.there.push(laid_out.next(&said, header, digester)?);
+        } else {
+            records.left_out.push(said.left_out(header.number));
+        }
+    }
+    laid_out.index.end()?;
+    verdicts.end()?;
+    let whole = laid_out.data_at == batch.client.raw_len;
+    ensure(whole, "the payload is not all of its records' data")?;
+    let same = visible_count == u64::from(header.visible);
+    ensure(same, "visible records are not as many as it says")
+}
+
+impl Said {
+    fn left_out(&self, batch: u64) -> LeftOut {
+        LeftOut {
+            offset: self.offset,
+            batch,
+            index: self.index,
+            sequence: self.sequence,
+            order_sequence: self.judged.order_sequence,
+            restarted: self.judged.restarted,
+            verdict: self.judged.verdict,
+        }
+    }
+}
+
+/// A client's batch whose records are taken one by one.
+struct LaidOut<'a> {
+    tables: Tables<'a>,
+    index: Input<'a>,
+    payload: Payload<'a>,
+    raw_len: u64,
+    base_time: i64,
+    /// Where in the payload the next record's data begins.
+    data_at: u64,
+}
+
+impl<'a> LaidOut<'a> {
+    fn of(batch: &Stored<'a>, partitions: u16) -> Result<Self, Why> {
+        let client = &batch.client;
+        let payload = Payload::of(client);
+        // Who left out records had the others' data before it.
+        let broken = matches!(payload, Payload::Broken) && batch.kept.is_some();
+        ensure(!broken || client.records == 0, "what is kept of a batch does not decompress")?;
+        let mut index = Input::new(client.index);
+        let tables = Tables::read(batch, partitions, &mut index)?;
+        let (raw_len, base_time) = (client.raw_len, client.base_time);
+        Ok(Self { tables, index, payload, raw_len, base_time, data_at: 0 })
+    }
+
+    fn next(
+        &mut self,
+        said: &Said,
+        header: &OriginHeader<'a>,
+        digester: &mut Digester,
+    ) -> Result<Record<'a>, Why> {
+        let entry = IndexEntry::read(&mut self.index, &self.tables, self.base_time)?;
+        let data_end = self.data_at.saturating_add(entry.data_len);
+        ensure(data_end <= self.raw_len, "a record's data ends behind the payload")?;
+        let data = self.payload.data(self.data_at, entry.data_len)?;
+        self.data_at = data_end;
         let hashes = match data {
             Data::Plain(data) | Data::Unpacked(data) => Some(digester.digest(&entry.covered, data)),
             Data::Broken => None,
@@ -54,15 +149,16 @@ pub(crate) fn read<'a>(
         let digest_computed = hashes.map(|(digest, _)| digest);
         let proved = plain.is_none() || digest_computed == Some(entry.digest);
         ensure(proved, "a digest does not fit its record")?;
-        let visible = judged.verdict == Verdict::Visible;
+        let judged = &said.judged;
         let ordered = judged.order_sequence.is_some() == entry.covered.order_key.is_some();
-        ensure(!visible || ordered, "an order sequence does not fit its record")?;
-        records.push(Record {
-            offset: visible.then_some(offset),
-            batch: batch.number,
-            index: number,
-            producer: batch.producer,
-            sequence,
+        let fits = said.offset.is_none() || ordered;
+        ensure(fits, "an order sequence does not fit its record")?;
+        Ok(Record {
+            offset: said.offset,
+            batch: header.number,
+            index: said.index,
+            producer: header.producer,
+            sequence: said.sequence,
             order_key: entry.covered.order_key,
             order_sequence: judged.order_sequence,
             restarted: judged.restarted,
@@ -79,14 +175,14 @@ pub(crate) fn read<'a>(
             data_hash: hashes.map(|(_, hash)| hash),
             data_len: entry.data_len,
             verdict: judged.verdict,
-        });
-        offset += u64::from(visible);
+        })
     }
-    index.end()?;
-    verdicts.end()?;
-    ensure(data_at == client.raw_len, "the payload is not all of its records' data")?;
-    let visible = offset - batch.base_offset;
-    ensure(visible == u64::from(batch.visible), "visible records are not as many as it says")
+}
+
+/// The tables that records point into.
+struct Tables<'a> {
+    orders: Vec<&'a [u8]>,
+    strings: Vec<&'a str>,
 }
 
 impl<'a> Tables<'a> {

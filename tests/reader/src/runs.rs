@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    contents::{Batch, Contents, Partition, Record},
+    compaction::Compacted,
+    contents::{Batch, Contents, LeftOut, Partition, Record},
     error::RunsError,
     input::{Input, Why, ensure, wide},
     manifest::SealedFile,
     merged::Holders,
+    order_rows,
     run_file::RunFile,
     section::{self, SECTIONS},
     sides,
@@ -34,15 +36,17 @@ pub(crate) fn check(
 ) -> Result<RunReport, RunsError> {
     let mut report = RunReport::default();
     let places = Places::of(contents);
+    let mut compacted = Compacted::of(contents);
     for file in contents.manifest.files.values() {
         let Some(run) = &file.run else { continue };
         let name = run.name();
         let bytes = named(files, &name)?;
         let rows = RunFile::read(bytes, &contents.journal, run)
-            .and_then(|run| check_run(&run, contents, file, &places));
+            .and_then(|run| check_run(&run, contents, file, &places, &mut compacted));
         report.rows += rows.map_err(|why| why.of_file(&name))?;
         report.runs += 1;
     }
+    compacted.check()?;
     let holders = Holders::of(files, contents);
     for run in contents.manifest.merged.values() {
         let name = run.merged_name();
@@ -72,11 +76,12 @@ fn named<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8
 }
 
 /// Returns how many rows the run has. Of a journal file that is there, it must list what that holds.
-fn check_run(
+fn check_run<'c>(
     run: &RunFile<'_>,
-    contents: &Contents<'_>,
-    file: &SealedFile,
+    contents: &'c Contents<'c>,
+    file: &'c SealedFile,
     places: &Places<'_>,
+    compacted: &mut Compacted<'c>,
 ) -> Result<u64, Why> {
     if !file.is_dropped() {
         let kept: BTreeSet<u32> = file.slots.iter().map(|end| end.slot).collect();
@@ -88,10 +93,12 @@ fn check_run(
         };
         let batches = places.within(file, &kept, contents)?;
         check_extents(&of(2, 0, extents), &batches, file)?;
-        check_orders(&of(3, 16, orders), &batches)?;
-        if !trimmed {
-            check_new_orders(run, &batches)?;
+        let hashes = order_rows::read(&of(3, 16, orders))?;
+        order_rows::check(&hashes, &batches)?;
+        if let Some(said) = run.new_orders.filter(|_| !trimmed) {
+            order_rows::check_new(said, &hashes, &batches)?;
         }
+        compacted.add(&hashes, file, contents);
         check_conflicts(&of(4, 0, conflicts), &batches)?;
         check_slots(&of(5, 0, slots), &batches, contents)?;
     }
@@ -121,15 +128,18 @@ fn check_trimmed(rows: &[u8], kept: &BTreeSet<u32>, contents: &Contents<'_>) -> 
 
 /// A batch with its partition.
 #[derive(Debug, Clone, Copy)]
-struct Placed<'a> {
-    partition: &'a Partition<'a>,
+pub(crate) struct Placed<'a> {
+    pub(crate) partition: &'a Partition<'a>,
     batch: &'a Batch<'a>,
 }
 
 impl<'a> Placed<'a> {
-    fn records(&self) -> &'a [Record<'a>] {
-        let records = self.partition.records.get(self.batch.first_record..).unwrap_or_default();
-        records.get(..self.batch.records as usize).unwrap_or_default()
+    pub(crate) fn records(&self) -> &'a [Record<'a>] {
+        self.partition.records_of(self.batch)
+    }
+
+    pub(crate) fn left_out(&self) -> &'a [LeftOut] {
+        self.partition.left_out_of(self.batch)
     }
 
     fn end_offset(&self) -> u64 {
@@ -188,7 +198,7 @@ fn packed<'a>(file: &SealedFile, contents: &'a Contents<'a>) -> Result<Vec<Place
 }
 
 /// Where a batch lay whose journal file is gone, only its row says: within that file, and apart from all
-/// others.
+/// others, and with the length that it had before it was compacted.
 fn check_extents(rows: &[u8], batches: &[Placed<'_>], file: &SealedFile) -> Result<(), Why> {
     let differ = Why("its extents are not the journal's");
     let mut there = SECTIONS[2].rows(rows);
@@ -198,7 +208,7 @@ fn check_extents(rows: &[u8], batches: &[Placed<'_>], file: &SealedFile) -> Resu
         let batch = placed.batch;
         let said = Input::new(row.get(40..).unwrap_or_default()).u64()?;
         let position = batch.position.unwrap_or(said);
-        let len = u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX);
+        let len = u32::try_from(batch.journal_bytes).unwrap_or(u32::MAX);
         let fields = [
             &placed.partition.slot.to_le_bytes()[..],
             &len.to_le_bytes(),
@@ -221,40 +231,7 @@ fn check_extents(rows: &[u8], batches: &[Placed<'_>], file: &SealedFile) -> Resu
     Ok(())
 }
 
-/// The hashes are under the node's secret; that the events are the right ones is checked.
-fn check_orders(rows: &[u8], batches: &[Placed<'_>]) -> Result<(), Why> {
-    let mut named = Vec::new();
-    for row in SECTIONS[3].rows(rows) {
-        let mut input = Input::new(row);
-        input.u128()?;
-        named.push((input.u32()?, input.u64()?));
-    }
-    named.sort_unstable();
-    let there = batches.iter().flat_map(|placed| {
-        let ordered = placed.records().iter().filter(|record| record.order_key.is_some());
-        ordered.filter_map(|record| Some((placed.partition.slot, record.offset?)))
-    });
-    ensure(there.eq(named), "its orders are not the journal's")
-}
-
-/// As many order keys begin as it says. One that began again counts again; a mirrored one may count.
-fn check_new_orders(run: &RunFile<'_>, batches: &[Placed<'_>]) -> Result<(), Why> {
-    let Some(said) = run.new_orders else { return Ok(()) };
-    let (mut surely, mut most) = (BTreeSet::new(), 0);
-    for placed in batches {
-        let own = placed.partition.mirror_of.is_none();
-        for record in placed.records().iter().filter(|record| record.order_sequence == Some(1)) {
-            let Some(key) = record.order_key.filter(|_| record.is_visible()) else { continue };
-            most += 1;
-            if own && !record.restarted {
-                surely.insert((placed.partition.slot, key));
-            }
-        }
-    }
-    let least = wide(surely.len());
-    ensure((least..=most).contains(&said), "its new orders are not the journal's")
-}
-
+/// None of those that compaction has left out was listed.
 fn check_conflicts(rows: &[u8], batches: &[Placed<'_>]) -> Result<(), Why> {
     let mut named = Vec::new();
     for row in SECTIONS[4].rows(rows) {

@@ -42,7 +42,7 @@ pub(crate) fn check(bytes: &[u8], contents: &Contents<'_>, side: &SideFile) -> R
         ensure(at == here, "its batches do not lie one behind the other")?;
         let batch = file.take(u64::from(len))?;
         ensure(xxh3_128(batch) == hash, "the checksum of a batch is wrong")?;
-        ensure(Stored::read(batch)?.number == number, "a batch is another one")?;
+        ensure(Stored::read(batch)?.header.number == number, "a batch is another one")?;
     }
     file.end()
 }

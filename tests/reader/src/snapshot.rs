@@ -17,7 +17,7 @@ use crate::{
 pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
     let input = &mut Input::new(bytes);
     let version = input.u8()?;
-    ensure(matches!(version, 1..=4), "its version is not known")?;
+    ensure(matches!(version, 1..=5), "its version is not known")?;
     let (node, secret, append_time) = (input.text()?, input.array()?, input.signed()?);
     let mut state = State {
         node,
@@ -81,22 +81,25 @@ pub(crate) fn read(bytes: &[u8]) -> Result<State<'_>, Why> {
     state.manifest.keys_from = if version > 2 { input.varint()? } else { 0 };
     state.manifest.check_merged()?;
     if version > 3 {
-        read_packs(input, &mut state.manifest)?;
+        read_packs(input, version, &mut state.manifest)?;
     }
     input.end()?;
     Ok(state)
 }
 
-/// Who has no packs writes version 3.
-fn read_packs(input: &mut Input<'_>, manifest: &mut Manifest) -> Result<(), Why> {
+/// Who has no packs writes version 3, and 4 where none is compacted.
+fn read_packs(input: &mut Input<'_>, version: u8, manifest: &mut Manifest) -> Result<(), Why> {
     let count = input.varint()?;
-    ensure(count > 0, "it is of version 4 and has no packs")?;
+    ensure(version != 4 || count > 0, "it is of version 4 and has no packs")?;
+    let read = if version == 4 { PackFile::read } else { PackFile::read_compacted };
     for _ in 0..count {
-        let pack = PackFile::read(input)?;
+        let pack = read(input)?;
         let last = manifest.packs.last_key_value();
         ensure(last.is_none_or(|(before, _)| *before < pack.start), "its packs are not sorted")?;
         manifest.packs.insert(pack.start, pack);
     }
+    let compacted = version == 4 || manifest.packs.values().any(PackFile::is_compacted);
+    ensure(compacted, "it is of version 5 and has no compacted pack")?;
     manifest.check_packs()
 }
 

@@ -139,15 +139,13 @@ impl<'a> State<'a> {
                 self.begin_behind(start, ends)?;
             }
             Entry::RetentionSet { topic, retention_ms, retention_bytes } => {
-                let known = self.topics.get_mut(&(topic, self.node));
-                let known = known.ok_or(Why("a topic has other settings that is not there"))?;
-                known.settings.retention_ms = retention_ms;
-                known.settings.retention_bytes = retention_bytes;
-                let known = *known;
-                let of_topic = |slot: &&mut Slot<'_>| slot.topic.first_slot == known.first_slot;
-                for slot in self.partitions.iter_mut().filter(of_topic) {
-                    slot.topic = known;
-                }
+                self.change_settings(topic, |settings| {
+                    settings.retention_ms = retention_ms;
+                    settings.retention_bytes = retention_bytes;
+                })?;
+            }
+            Entry::CompactionSet { topic, compact } => {
+                self.change_settings(topic, |settings| settings.compact = compact)?;
             }
             Entry::ConflictsKept(side) => self.keep_conflicts(side)?,
             Entry::KeysMerged(run) => self.manifest.merge(run)?,
@@ -159,6 +157,23 @@ impl<'a> State<'a> {
                 ensure(empty, "a partition that is no empty mirror begins anew")?;
                 (slot.start, slot.end) = (start, start);
             }
+        }
+        Ok(())
+    }
+
+    /// Changes the settings of a topic of this node.
+    fn change_settings(
+        &mut self,
+        topic: &'a str,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<(), Why> {
+        let known = self.topics.get_mut(&(topic, self.node));
+        let known = known.ok_or(Why("a topic has other settings that is not there"))?;
+        change(&mut known.settings);
+        let known = *known;
+        let of_topic = |slot: &&mut Slot<'_>| slot.topic.first_slot == known.first_slot;
+        for slot in self.partitions.iter_mut().filter(of_topic) {
+            slot.topic = known;
         }
         Ok(())
     }
@@ -228,41 +243,33 @@ impl<'a> State<'a> {
         let partition = self.slot_mut(slot)?;
         ensure(partition.topic.mirror_of.is_none() == own, "a mirror's batch is not marked so")?;
         ensure(batch.client.partition == partition.id.number, "it is of another partition")?;
-        let end = partition.end;
-        ensure(batch.number == end.batch, "its number does not follow")?;
-        ensure(batch.base_offset == end.offset, "its offset does not follow")?;
-        ensure(batch.chain == batch.chain_after(end.chain), "its chain does not follow")?;
-        ensure(batch.append_time >= partition.append_time, "its append time goes back")?;
-        partition.end = end.behind(batch);
-        partition.append_time = batch.append_time;
+        let (header, end) = (&batch.header, partition.end);
+        ensure(header.number == end.batch, "its number does not follow")?;
+        ensure(header.base_offset == end.offset, "its offset does not follow")?;
+        ensure(header.chain == header.chain_after(end.chain), "its chain does not follow")?;
+        ensure(header.append_time >= partition.append_time, "its append time goes back")?;
+        partition.end = end.behind(batch, own);
+        partition.append_time = header.append_time;
         let topic = partition.id.topic;
         for (index, with) in conflicts {
             if self.conflicts.len() < CONFLICTS_MAX {
-                let conflict = OpenConflict { with, append_time: batch.append_time };
-                self.conflicts.insert((slot, batch.number, index), conflict);
+                let conflict = OpenConflict { with, append_time: header.append_time };
+                self.conflicts.insert((slot, header.number, index), conflict);
             }
         }
         if own {
-            self.append_time = self.append_time.max(batch.append_time);
+            self.append_time = self.append_time.max(header.append_time);
             self.receipt_of(topic, batch)?;
         }
         Ok(())
     }
 
     fn receipt_of(&mut self, topic: &'a str, batch: &Stored<'a>) -> Result<(), Why> {
-        let key = ProducerKey { producer: batch.producer, topic };
+        let header = &batch.header;
+        let key = ProducerKey { producer: header.producer, topic };
         let epoch = self.producers.get(&key).map(|known| known.producer.epoch);
-        ensure(epoch == Some(batch.epoch), "its producer is at another epoch")?;
-        let receipt = Receipt {
-            crc: batch.client.crc,
-            first_sequence: batch.client.first_sequence,
-            records: u64::from(batch.client.records),
-            partition: batch.client.partition,
-            base_offset: batch.base_offset,
-            append_time: batch.append_time,
-            verdicts: batch.verdicts,
-        };
-        self.keep(key, receipt)
+        ensure(epoch == Some(header.epoch), "its producer is at another epoch")?;
+        self.keep(key, Receipt::of(batch))
     }
 
     fn keep(&mut self, key: ProducerKey<'a>, receipt: Receipt<'a>) -> Result<(), Why> {

@@ -7,11 +7,17 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{ReadError, journal::Journal, read};
 
+mod batches;
 mod build;
+mod compacted;
+mod compacted_packs;
+mod compaction;
 mod filters;
 mod merged;
+mod mirrored;
 mod packs;
 mod runs;
+mod world;
 
 type Files = BTreeMap<String, Vec<u8>>;
 

@@ -69,6 +69,16 @@ impl Judged {
         };
         Ok(Self { verdict, order_sequence, restarted })
     }
+
+    /// Whether compaction may leave out the record, other records not looked at: a visible one stays
+    /// without an order key, a conflict while an operator may have to look at it.
+    pub(crate) const fn may_be_left_out(&self) -> bool {
+        match self.verdict {
+            Verdict::Visible => self.order_sequence.is_some(),
+            Verdict::Conflict { listed, .. } => !listed,
+            Verdict::Duplicate { .. } | Verdict::PreconditionFailed { .. } => true,
+        }
+    }
 }
 
 fn place(input: &mut Input<'_>) -> Result<Place, Why> {

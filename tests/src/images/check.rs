@@ -1,13 +1,14 @@
 //! What a directory holds against what was acknowledged, and against what was asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use takt_client::Event;
 use takt_protocol::batch::Verdict;
 use takt_reader::{Contents, Partition, Record};
 
 use super::book::{Page, Sent};
-use super::player::{NODE, ORIGIN, PRODUCER, TOPICS, origin, producer};
+use super::player::{COMPACTED, NODE, ORIGIN, PRODUCER, TOPICS, origin, producer};
 use super::{Violation, ensure};
 
 /// The events of a topic that may be there, by their sequences: behind a failure another one may
@@ -83,22 +84,31 @@ fn own(partition: &Partition<'_>, sent: &BySequence<'_>) -> Result<(), Violation
         })?;
         sequence = record.sequence;
         let Some(offset) = record.offset else { continue };
-        ensure(offset == next, "I5", || format!("{}: {offset} for {next}", partition.id))?;
-        next += 1;
+        ensure(are_left_out(partition, next..offset), "I5", || {
+            format!("{}: {offset} for {next}", partition.id)
+        })?;
+        next = offset + 1;
         ensure(keys.insert((record.source, record.id)), "I2", || {
             format!("{}: event {} is there twice", partition.id, record.id)
         })?;
         if let (Some(key), Some(found)) = (record.order_key, record.order_sequence) {
-            let trimmed = partition.start.offset > 0;
-            let expected = heads.get(key).map(|head| head + 1).or((!trimmed).then_some(1));
-            ensure(expected.is_none_or(|expected| expected == found), "I3", || {
+            let known = heads.get(key).copied();
+            let follows = if partition.id.topic == COMPACTED {
+                known < Some(found)
+            } else {
+                let trimmed = partition.start.offset > 0;
+                known.map_or(trimmed || found == 1, |known| known + 1 == found)
+            };
+            ensure(follows, "I3", || {
                 format!("{}: {found} is not the order's next at {offset}", partition.id)
             })?;
             heads.insert(key, found);
         }
     }
     let end = partition.end.offset;
-    ensure(next == end, "I5", || format!("{} ends at {next}, not at {end}", partition.id))
+    ensure(are_left_out(partition, next..end), "I5", || {
+        format!("{} ends at {next}, not at {end}", partition.id)
+    })
 }
 
 /// I1: every receipt's events are at their offsets.
@@ -125,15 +135,35 @@ fn acknowledged(
                 .partition_point(|record| record.batch < batch_of(partition, offset));
             let record =
                 partition.records[behind..].iter().find(|record| record.offset == Some(offset));
-            let there = record.is_some_and(|record| {
-                is_event(record, event)
-                    && record.sequence == found.sequence.get()
-                    && record.order_sequence == order_sequence.map(takt_client::OrderSequence::get)
-            });
+            // Compaction leaves the latest of each order.
+            let is_superseded = record.is_none()
+                && are_left_out(partition, offset..offset + 1)
+                && has_later(partition, event, offset);
+            let there = is_superseded
+                || record.is_some_and(|record| {
+                    is_event(record, event)
+                        && record.sequence == found.sequence.get()
+                        && record.order_sequence
+                            == order_sequence.map(takt_client::OrderSequence::get)
+                });
             ensure(there, "I1", || lost(&format!("offset {offset} holds {record:?}")))?;
         }
     }
     Ok(())
+}
+
+/// Whether compaction has left out all of these offsets, if there are any.
+fn are_left_out(partition: &Partition<'_>, mut offsets: Range<u64>) -> bool {
+    let mut gone = partition.left_out.iter().filter_map(|gone| gone.offset);
+    offsets.is_empty()
+        || partition.id.topic == COMPACTED && offsets.all(|offset| gone.any(|at| at == offset))
+}
+
+/// Whether a later event of its order is there.
+fn has_later(partition: &Partition<'_>, event: &Event, offset: u64) -> bool {
+    let key = event.order_key.as_ref().map(|key| key.as_str().as_bytes());
+    let mut records = partition.records.iter();
+    key.is_some() && records.any(|later| later.order_key == key && later.offset > Some(offset))
 }
 
 /// The number of the batch that holds an offset.

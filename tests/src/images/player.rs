@@ -30,6 +30,8 @@ pub const NODE: &str = "plant";
 pub const ORIGIN: &str = "lyon";
 /// The topics that are made, one after the other.
 pub const TOPICS: [&str; 3] = ["t0", "t1", "t2"];
+/// The one that keeps the latest event of each order key alone.
+pub const COMPACTED: &str = TOPICS[1];
 /// Who publishes: identity and name.
 pub const PRODUCER: (&str, &str) = ("spiffe://takt/test", "adapter");
 /// When a player's clock begins, in microseconds since 1970.
@@ -295,7 +297,7 @@ impl Player {
         let at = self.disk.operations();
         self.book.topics.push(Asked::new(at, name.to_owned()));
         let topic = topic_name(name);
-        let settings = TopicSettings::default();
+        let settings = TopicSettings { compact: name == COMPACTED, ..TopicSettings::default() };
         let answer = self.ask(Operation::CreateTopic { name: topic, settings })?;
         let Answer::TopicCreated { .. } = answer else { return refused(&answer) };
         let now = self.disk.operations();

@@ -205,25 +205,26 @@ impl Consumer {
         batch: &takt_protocol::batch::StoredBatch,
         now: At,
     ) {
-        let mut offset = batch.header().base_offset;
-        let records = batch.batch().records().expect("the session has checked it");
+        let records = batch.records().expect("the session has checked it");
         let mut next = self.next.get(partition).copied().unwrap_or(from);
-        for (record, verdict) in records.zip(batch.verdicts()) {
-            let record = record.expect("the session has checked it");
-            if !verdict.expect("the session has checked it").is_visible() {
-                continue;
+        for found in records {
+            let found = found.expect("the session has checked it");
+            let Some(offset) = found.offset.filter(|offset| *offset >= from) else { continue };
+            if batch.kept().is_some() {
+                (next.get()..offset.get()).for_each(|gone| history.miss(partition, gone));
+            } else if offset != next {
+                let what = format!("{}: {partition} at {offset}, not {next}", self.cursor);
+                history.violated("I3", what);
             }
-            if offset >= from {
-                if offset != next {
-                    let what = format!("{}: {partition} at {offset}, not {next}", self.cursor);
-                    history.violated("I3", what);
-                }
-                history.see(partition, offset, record.digest.as_u128(), now);
-                next = offset.advance(1);
-                self.since_commit += 1;
-            }
-            offset = offset.advance(1);
+            history.see(partition, offset, found.record.digest.as_u128(), now);
+            next = offset.advance(1);
+            self.since_commit += 1;
         }
+        let end = batch.end_offset();
+        if batch.kept().is_some() {
+            (next.get()..end.get()).for_each(|gone| history.miss(partition, gone));
+        }
+        next = next.max(end);
         self.next.insert(partition.clone(), next);
     }
 

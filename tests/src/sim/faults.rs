@@ -150,6 +150,8 @@ kinds! {
         TopicAge = "topic_age",
         /// A plant has forgotten keys, which the horizon had passed.
         Horizon = "horizon",
+        /// A later event of its order had taken its place.
+        Compacted = "compacted",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happened, written down outside the broker: what applications wanted stored, what they were
 //! answered, and what they were given to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use takt_protocol::batch::Place;
 use takt_protocol::event::Event;
@@ -125,6 +125,8 @@ pub struct History {
     pub producers: Vec<String>,
     /// What was read, by node and partition: one digest per offset, whoever reads it.
     pub seen: BTreeMap<PartitionId, BTreeMap<u64, Seen>>,
+    /// What compaction had left out where somebody read on, by node and partition.
+    pub missed: BTreeMap<PartitionId, BTreeSet<u64>>,
     /// By cursor's name.
     pub committed: BTreeMap<String, Committed>,
     /// Nodes forget keys when the horizon has passed: an event that is sent again may be new again.
@@ -277,6 +279,14 @@ impl History {
         } else {
             self.at_hub.insert(partition.clone(), end);
         }
+    }
+
+    /// Somebody has read on past an offset, where there was nothing.
+    pub fn miss(&mut self, partition: &PartitionId, offset: u64) {
+        if !self.missed.contains_key(partition) {
+            self.missed.insert(partition.clone(), BTreeSet::new());
+        }
+        self.missed.get_mut(partition).expect("it was made").insert(offset);
     }
 
     /// Somebody has read a record: I5, at an offset is one content for ever.

@@ -25,6 +25,9 @@ const LIMITS: u64 = 0x71_8de4;
 /// Of the dice of [`Plan::draw_packs`].
 const PACKS: u64 = 0x2901;
 
+/// Of the dice of [`Plan::draw_compaction`].
+const COMPACTION: u64 = 0x2902;
+
 /// What a topic's own retention is at its plants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
@@ -83,6 +86,8 @@ pub struct Plan {
     pub pack_compression: PackCompression,
     /// By topic, what each plant keeps of it at most.
     pub limits: Vec<Limits>,
+    /// By topic, whether its plants keep the latest event of each order key alone.
+    pub compact: Vec<bool>,
     /// A node leaves a journal file early at so many keys.
     pub file_keys_max: usize,
     /// For how long the node tells a repeat at least, in seconds.
@@ -143,6 +148,7 @@ impl Plan {
             pack_after: None,
             pack_compression: PackCompression::None,
             limits: Vec::new(),
+            compact: Vec::new(),
             file_keys_max: usize::MAX,
             horizon_s: HORIZON_S_DEFAULT,
             mark_after: 50 * MS,
@@ -160,6 +166,7 @@ impl Plan {
         plan.draw_more();
         plan.draw_limits();
         plan.draw_packs();
+        plan.draw_compaction();
         plan
     }
 
@@ -202,6 +209,15 @@ impl Plan {
         if dice.below(4) == 0 {
             self.pack_after = Some(Duration::from_secs(10 + dice.below(200)));
             self.pack_compression = pick(dice, &[PackCompression::None, PackCompression::Zstd]);
+        }
+    }
+
+    /// Drawn apart, as [`Plan::draw_limits`] is.
+    fn draw_compaction(&mut self) {
+        let dice = &mut Dice::new(self.seed.wrapping_mul(0xd129_42e9_6e2b_4b8f) ^ COMPACTION);
+        self.compact = vec![false; self.topics];
+        if dice.below(4) == 0 {
+            self.compact.fill_with(|| dice.below(4) != 0);
         }
     }
 

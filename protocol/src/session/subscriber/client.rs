@@ -392,19 +392,9 @@ fn check(
     partition: &PartitionId,
     partitions: u16,
 ) -> Result<Offset, SessionError> {
-    let header = batch.header();
-    let mut verdicts = batch.verdicts();
-    let mut visible = 0;
-    for verdict in verdicts.by_ref() {
-        visible += usize::from(verdict.map_err(StoredError::from)?.is_visible());
+    if batch.batch().header().partition != partition.number {
+        return Err(StoredError::Header.into());
     }
-    let end = header.base_offset.checked_add(visible as u64);
-    let own = batch.batch().header().partition == partition.number;
-    match end {
-        Some(end) if visible == header.visible && verdicts.rest().is_empty() && own => {
-            batch.batch().check(partitions).map_err(StoredError::from)?;
-            Ok(end)
-        }
-        Some(_) | None => Err(StoredError::Header.into()),
-    }
+    batch.check_content(partitions)?;
+    Ok(batch.end_offset())
 }

@@ -11,7 +11,7 @@
 //!   journal id                                                    16
 //!   start u64, end u64, blocks u64, length u64                    32
 //!   length of all batches u64                                     64
-//!   reserved u64                                                  72
+//!   where it is compacted, up to which position; else 0: u64      72
 //!   xxh3-128 of the index                                         80
 //!   xxh3-128 of the header up to here                             96
 //! blocks, one behind the other
@@ -22,7 +22,7 @@
 //!
 //! a block, before it is compressed: of one partition
 //!   batches u32, then for each: number u64, length u32
-//!   stored batches, one behind the other, as the journal has them
+//!   stored batches, one behind the other, as the journal has them, or compacted
 //! ```
 //! A block is closed where the next batch would make it longer than 256 KiB. Where a block does
 //! not get shorter, it is not compressed.
@@ -128,7 +128,8 @@ fn header(pack: &PackFile, journal: JournalId, index_hash: u128) -> (Vec<u8>, u1
     out.extend_from_slice(&pack.serial.to_le_bytes());
     out.extend_from_slice(&journal.bytes());
     let (start, end) = (pack.start.get(), pack.end.get());
-    for number in [start, end, pack.blocks, pack.len_bytes, pack.batch_bytes, 0] {
+    let compacted_upto = pack.compacted_upto.get();
+    for number in [start, end, pack.blocks, pack.len_bytes, pack.batch_bytes, compacted_upto] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     out.extend_from_slice(&index_hash.to_le_bytes());

@@ -156,6 +156,14 @@ impl PackReader {
         Ok(found.map(|(_, place)| block.bytes.slice(place)))
     }
 
+    /// What it holds of a partition from batch `from` on, in bytes; up to a block too much.
+    pub fn held_bytes(&self, slot: Slot, from: BatchNumber) -> u64 {
+        let behind = self.rows.partition_point(|row| row.key() <= (slot, from));
+        let rows = &self.rows[behind.saturating_sub(1)..];
+        let rows = rows.iter().skip_while(|row| row.slot < slot);
+        rows.take_while(|row| row.slot == slot).map(|row| u64::from(row.plain_len)).sum()
+    }
+
     /// Reads and verifies all of it.
     ///
     /// # Errors

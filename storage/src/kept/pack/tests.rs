@@ -14,7 +14,7 @@ fn bytes_of(number: u64) -> Vec<u8> {
 /// Two partitions with these batches each, the second with more than a block holds.
 fn written(disk: &SimDisk, compression: PackCompression) -> PackFile {
     let range = (Position::new(0x5000), Position::new(0x9000));
-    let mut writer = PackWriter::begin(disk, range, 3, compression).unwrap();
+    let mut writer = PackWriter::begin(disk, range, 3, Position::ZERO, compression).unwrap();
     writer.push(Slot::new(2), BatchNumber::new(300), &bytes_of(300)).unwrap();
     for number in numbers() {
         writer.push(Slot::new(4), BatchNumber::new(number), &bytes_of(number)).unwrap();
@@ -47,7 +47,8 @@ const GOLDEN: &[&str] = &[
 fn a_pack_has_these_bytes_for_ever() {
     let disk = SimDisk::new();
     let range = (Position::new(0x5000), Position::new(0x9000));
-    let mut writer = PackWriter::begin(&disk, range, 3, PackCompression::None).unwrap();
+    let mut writer =
+        PackWriter::begin(&disk, range, 3, Position::ZERO, PackCompression::None).unwrap();
     writer.push(Slot::new(2), BatchNumber::new(300), &bytes_of(300)).unwrap();
     writer.push(Slot::new(2), BatchNumber::new(301), &bytes_of(301)).unwrap();
     let pack = writer.finish(&disk, JOURNAL).unwrap();
@@ -133,7 +134,8 @@ fn a_name_tells_the_positions() {
 fn a_pack_that_fails_at_its_end_leaves_nothing() {
     let disk = SimDisk::new();
     let range = (Position::new(0x5000), Position::new(0x9000));
-    let mut writer = PackWriter::begin(&disk, range, 0, PackCompression::None).unwrap();
+    let mut writer =
+        PackWriter::begin(&disk, range, 0, Position::ZERO, PackCompression::None).unwrap();
     writer.push(Slot::new(2), BatchNumber::new(300), &bytes_of(300)).unwrap();
     disk.fail_write_at(disk.writes() + 1);
     assert!(writer.finish(&disk, JOURNAL).is_err());

@@ -39,7 +39,8 @@ struct Block {
 }
 
 impl PackWriter {
-    /// Begins the pack of these positions; what an earlier attempt left is removed.
+    /// Begins the pack of these positions, compacted up to `compacted_upto`; what an earlier attempt left
+    /// is removed.
     ///
     /// # Errors
     /// What the disk says.
@@ -47,10 +48,19 @@ impl PackWriter {
         disk: &dyn Disk,
         (start, end): (Position, Position),
         serial: u32,
+        compacted_upto: Position,
         compression: PackCompression,
     ) -> io::Result<Self> {
-        let (blocks, len_bytes, batch_bytes, checksum) = (0, 0, 0, 0);
-        let pack = PackFile { start, end, serial, blocks, len_bytes, batch_bytes, checksum };
+        let pack = PackFile {
+            start,
+            end,
+            serial,
+            blocks: 0,
+            len_bytes: 0,
+            batch_bytes: 0,
+            compacted_upto,
+            checksum: 0,
+        };
         let file = file::create(disk, &pack.name())?;
         let (at, rows, block) = (HEADER as u64, Vec::new(), Block::default());
         Ok(Self { pack, file, compression, at, rows, block, unsynced: false })
@@ -61,7 +71,7 @@ impl PackWriter {
         let _ = file::discard(disk, &self.pack.name());
     }
 
-    /// Adds a batch as the journal has it; they come by slot and number.
+    /// Adds a stored batch; they come by slot and number.
     ///
     /// # Errors
     /// What the disk says.

@@ -20,7 +20,7 @@ pub(super) fn mirror(
     batch: &StoredBatch,
 ) -> Answer {
     let mut keys = KeyHashes::default();
-    hub.store.view().key_hasher().hash_batch(&topic("t"), batch.batch(), &mut keys).unwrap();
+    hub.store.view().key_hasher().hash_stored(&topic("t"), batch, &mut keys).unwrap();
     batch.check_content(1).unwrap();
     hub.run(Operation::Mirror { slot, journal, batch: batch.clone(), keys })
 }

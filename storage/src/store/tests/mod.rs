@@ -1,5 +1,6 @@
 //! Tests of the store on a simulated disk, and a world for them.
 
+mod compaction;
 mod crash;
 mod full;
 mod lengths;

@@ -66,6 +66,7 @@ fn what_topics_have_lost_is_given_back() {
         name: topic("t"),
         retention_ms: None,
         retention_bytes: Some(retention_bytes),
+        compact: None,
     };
     assert_eq!(two.world.run(limit(24 << 10)), Answer::RetentionSet);
     two.fill(&["t", "u", "u", "u"], 2, false);
@@ -86,8 +87,12 @@ fn what_topics_have_lost_is_given_back() {
 #[test]
 fn a_pack_goes_with_the_last_that_it_holds() {
     let mut two = packed();
-    let limit =
-        Operation::SetRetention { name: topic("t"), retention_ms: None, retention_bytes: Some(1) };
+    let limit = Operation::SetRetention {
+        name: topic("t"),
+        retention_ms: None,
+        retention_bytes: Some(1),
+        compact: None,
+    };
     assert_eq!(two.world.run(limit), Answer::RetentionSet);
     two.fill(&["t", "u"], 2, false);
     two.retained("t");

@@ -282,6 +282,7 @@ fn another_retention_counts_from_now_on() {
         name: topic("u"),
         retention_ms,
         retention_bytes,
+        compact: None,
     };
     let shown = |two: &Two| {
         let settings = two.world.store.view().topic(&topic("u")).unwrap();
@@ -300,7 +301,12 @@ fn another_retention_counts_from_now_on() {
     assert_eq!(two.start("t"), Offset::new(0));
     two.restart();
     let name = topic("v");
-    let unknown = Operation::SetRetention { name, retention_ms: None, retention_bytes: Some(1) };
+    let unknown = Operation::SetRetention {
+        name,
+        retention_ms: None,
+        retention_bytes: Some(1),
+        compact: None,
+    };
     assert_eq!(refused(two.world.run(unknown)).code, ErrorCode::UnknownTopic);
 }
 
@@ -353,7 +359,8 @@ fn open_conflicts_outlive_what_is_trimmed() {
     two.restart();
     // The other topic would leave the file too, if its conflicts were copied.
     let (retention_ms, retention_bytes) = (None, Some(LIMIT));
-    let set = Operation::SetRetention { name: topic("t"), retention_ms, retention_bytes };
+    let set =
+        Operation::SetRetention { name: topic("t"), retention_ms, retention_bytes, compact: None };
     assert_eq!(two.world.run(set), Answer::RetentionSet);
     let stopped = two.retained("t");
     let keeps = two.world.store.state.control.manifest.files[&side.start].slots.clone();

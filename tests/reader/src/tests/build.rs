@@ -239,6 +239,7 @@ impl PackDraft {
         out[12..16].copy_from_slice(&pack.serial.to_le_bytes());
         out[16..32].copy_from_slice(&self.journal);
         let numbers = [pack.start, pack.end, pack.blocks, pack.len_bytes, pack.batch_bytes];
+        let numbers = numbers.into_iter().chain([pack.compacted_upto]);
         for (at, number) in (32..).step_by(8).zip(numbers) {
             out[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }

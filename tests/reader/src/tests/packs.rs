@@ -20,9 +20,10 @@ const CONFLICTS_KEPT: u8 = 13;
 const FILE_DROPPED: u8 = 11;
 const SLOTS_TRIMMED: u8 = 17;
 const PACK_ADDED: u8 = 19;
+const COMPACTED_PACK_ADDED: u8 = 20;
 
 /// The sealed files that are kept.
-fn kept(files: &Files) -> Vec<SealedFile> {
+pub(super) fn kept(files: &Files) -> Vec<SealedFile> {
     let files = read(files).unwrap().manifest.files.into_values();
     files.filter(|file| !file.is_dropped()).collect()
 }
@@ -37,28 +38,46 @@ fn pack(files: &Files, (start, end): (u64, u64), serial: u32) -> PackDraft {
         BlockDraft { slot: partition.slot, zstd: false, batches }
     };
     let blocks = contents.partitions.iter().map(block);
-    let (blocks, len_bytes, batch_bytes, checksum) =
-        (blocks.filter(|block| !block.batches.is_empty()).collect(), 0, 0, 0);
-    let pack = PackFile { start, end, serial, blocks: 0, len_bytes, batch_bytes, checksum };
+    let blocks = blocks.filter(|block| !block.batches.is_empty()).collect();
+    let pack = PackFile {
+        start,
+        end,
+        serial,
+        blocks: 0,
+        len_bytes: 0,
+        batch_bytes: 0,
+        compacted_upto: 0,
+        checksum: 0,
+    };
     PackDraft { journal: contents.journal, pack, blocks }
 }
 
 /// A pack of all sealed files that are kept.
-fn pack_all(files: &Files) -> PackDraft {
+pub(super) fn pack_all(files: &Files) -> PackDraft {
     let kept = kept(files);
     pack(files, (kept[0].start, kept.last().unwrap().end), 0)
 }
 
 /// Puts a pack into the directory, and its entry at the journal's end.
-fn name(files: &mut Files, draft: &PackDraft) -> PackFile {
+pub(super) fn name(files: &mut Files, draft: &PackDraft) -> PackFile {
     let (bytes, pack) = draft.lay_out();
     files.insert(pack.name(), bytes);
-    commit(files, &[(PACK_ADDED, pack_words(&pack))]);
+    commit(files, &[added(&pack)]);
     pack
 }
 
+/// The entry that names a pack.
+pub(super) fn added(pack: &PackFile) -> (u8, Vec<u8>) {
+    let mut words = pack_words(pack);
+    if pack.compacted_upto == 0 {
+        return (PACK_ADDED, words);
+    }
+    varint(&mut words, pack.compacted_upto);
+    (COMPACTED_PACK_ADDED, words)
+}
+
 /// Removes the journal files that packs have taken the place of.
-fn give_back(files: &mut Files, pack: &PackFile) -> usize {
+pub(super) fn give_back(files: &mut Files, pack: &PackFile) -> usize {
     let before = files.len();
     files.retain(|name, _| {
         let start = name.strip_prefix("journal-").and_then(|rest| rest.get(..16));
@@ -68,7 +87,7 @@ fn give_back(files: &mut Files, pack: &PackFile) -> usize {
     before - files.len()
 }
 
-fn why(result: Result<Contents<'_>, ReadError>) -> &'static str {
+pub(super) fn why(result: Result<Contents<'_>, ReadError>) -> &'static str {
     match result {
         Err(ReadError::Pack { why, .. } | ReadError::Packed { why, .. }) => why,
         other => panic!("{other:?}"),
@@ -299,8 +318,7 @@ fn a_pack_that_breaks_a_rule_is_told_by_which() {
     assert_eq!(with(0, b'S', pack), "it is no pack");
     assert_eq!(with(8, 2, pack), "its format version is not known");
     assert_eq!(with(10, 1, pack), "a reserved field is used");
-    assert_eq!(with(72, 1, pack), "a reserved field is used");
-    for at in [12, 32, 40, 48, 56, 64] {
+    for at in [12, 32, 40, 48, 56, 64, 72] {
         assert_eq!(with(at, bytes[at] ^ 1, pack), "it is another pack");
     }
     let another = PackFile { batch_bytes: pack.batch_bytes ^ 1, ..pack };
@@ -468,6 +486,7 @@ fn snapshots_of_version_4_name_packs() {
         blocks: 1,
         len_bytes: 2,
         batch_bytes: 3,
+        compacted_upto: 0,
         checksum: 4,
     };
     let packs = [pack(gone.start, first.end), pack(second.start, second.end)];

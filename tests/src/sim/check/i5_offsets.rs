@@ -2,6 +2,7 @@
 //! is what is there at the end. That offsets are dense, the reader has checked.
 
 use super::end::{End, visible};
+use super::left_out::left_out;
 use crate::sim::history::History;
 
 /// Compares what was read with what is there.
@@ -12,6 +13,7 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
             continue;
         };
         let records = visible(partition);
+        let gone = left_out(partition);
         for (offset, seen) in seen {
             match records.get(offset) {
                 Some(record) if record.digest == seen.digest => {}
@@ -19,6 +21,7 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
                     let (then, now) = (seen.digest, record.digest);
                     violated(format!("{id} at {offset} was read as {then:x} and is {now:x}"));
                 }
+                None if gone.contains(offset) => {}
                 None => violated(format!("{id} at {offset} was read and is not there")),
             }
         }

@@ -13,20 +13,22 @@ mod i5_offsets;
 mod i6_cursors;
 mod i7_durable;
 mod i8_plants;
+mod left_out;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use takt_protocol::words::BatchNumber;
+use takt_protocol::batch::StoredBatch;
+use takt_reader::Partition;
 
 use super::faults::Dropping;
 use super::world::World;
 
 pub use end::End;
 
-/// What the nodes serve, kept for the comparison with their files.
-pub type Served = BTreeMap<(String, String), Vec<u8>>;
+/// The batches that the nodes serve, by node and partition, kept for the comparison with their files.
+pub type Served = BTreeMap<(String, String), BTreeMap<u64, StoredBatch>>;
 
 /// Reads every node through the API.
 pub fn api(world: &mut World) {
@@ -35,14 +37,14 @@ pub fn api(world: &mut World) {
         let Some(up) = &node.up else { continue };
         let view = up.writer.view();
         for partition in view.all_partitions() {
-            let mut bytes = Vec::new();
+            let mut there = BTreeMap::new();
             let mut next = partition.start_batch;
             while next < partition.end_batch {
                 match view.read_from_batch(partition.slot, next, 1 << 20) {
                     Ok(batches) if !batches.is_empty() => {
-                        for batch in &batches {
-                            batch.pieces().for_each(|piece| bytes.extend_from_slice(piece));
-                            next = BatchNumber::new(batch.header().batch_number.get() + 1);
+                        for batch in batches {
+                            next = batch.header().batch_number.advance(1);
+                            there.insert(batch.header().batch_number.get(), batch);
                         }
                     }
                     read => {
@@ -52,7 +54,7 @@ pub fn api(world: &mut World) {
                     }
                 }
             }
-            served.insert((node.name.to_string(), partition.id.to_string()), bytes);
+            served.insert((node.name.to_string(), partition.id.to_string()), there);
         }
     }
     world.served = served;
@@ -80,11 +82,13 @@ pub fn raw(world: &mut World) {
         if contents.manifest.keys_from > 0 {
             world.drops.count(Dropping::Horizon);
         }
+        if contents.partitions.iter().any(|partition| !partition.left_out.is_empty()) {
+            world.drops.count(Dropping::Compacted);
+        }
         for partition in &contents.partitions {
-            let stored: Vec<u8> = partition.batches.iter().flat_map(|b| b.bytes).copied().collect();
             let served = world.served.get(&(node.name.to_string(), partition.id.to_string()));
             // Retention may have dropped the oldest since.
-            if !served.is_some_and(|served| served.ends_with(&stored)) {
+            if !served.is_some_and(|served| is_served(partition, served)) {
                 let what = format!("{}: {} is served other than stored", node.name, partition.id);
                 world.history.violations.push(("I5", what));
             }
@@ -99,6 +103,18 @@ pub fn raw(world: &mut World) {
     world.history.violations.extend(found);
 }
 
+/// Whether all batches that are stored are served so. What is in memory is served whole, also where a
+/// pack has compacted it.
+fn is_served(partition: &Partition<'_>, served: &BTreeMap<u64, StoredBatch>) -> bool {
+    partition.batches.iter().all(|batch| {
+        served.get(&batch.number).is_some_and(|served| {
+            let same = || served.pieces().flatten().eq(batch.bytes);
+            let compacted = batch.kept < batch.records && served.kept().is_none();
+            if compacted { *served.header().chain.as_bytes() == batch.chain } else { same() }
+        })
+    })
+}
+
 /// Every invariant, on a world that has come to rest.
 pub fn all(end: &End<'_>, history: &super::history::History) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
@@ -110,6 +126,7 @@ pub fn all(end: &End<'_>, history: &super::history::History) -> Vec<(&'static st
     i6_cursors::check(end, history, &mut |what| found.push(("I6", what)));
     i7_durable::check(end, history, &mut |what| found.push(("I7", what)));
     i8_plants::check(end, history, &mut |what| found.push(("I8", what)));
+    left_out::check(end, history, &mut |what| found.push(("I1", what)));
     found.truncate(20);
     found
 }

@@ -29,7 +29,8 @@ impl World {
         let boot = self.nodes[node].boot;
         let is_hub = node == self.plan.plants;
         if !is_hub {
-            for (name, limits) in self.topics.clone().into_iter().zip(self.plan.limits.clone()) {
+            let limits = self.plan.limits.clone().into_iter().zip(self.plan.compact.clone());
+            for (name, (limits, compact)) in self.topics.clone().into_iter().zip(limits) {
                 let partitions = self.plan.partitions;
                 let age_ms = limits.age.map_or(0, |age| age.as_millis());
                 let settings = TopicSettings {
@@ -37,6 +38,7 @@ impl World {
                     horizon_s: self.plan.horizon_s,
                     retention_ms: u64::try_from(age_ms).expect("some minutes"),
                     retention_bytes: limits.bytes,
+                    compact,
                     ..TopicSettings::default()
                 };
                 let operation = Operation::CreateTopic { name, settings };
