@@ -9,7 +9,9 @@ use takt_protocol::words::{Offset, OrderSequence, PartitionNumber, Timestamp};
 use takt_storage::disk::Disk;
 use takt_storage::journal::{Incarnation, JournalId, Position};
 use takt_storage::ledger::{HeadEntry, Known, LedgerEntry};
-use takt_storage::runs::{KeyRun, MergePlan, MergeStep, RunInput, RunSize, RunWriter, due_merge};
+use takt_storage::runs::{
+    KeyRun, MergePlan, MergeStep, RUNS_AT_REST, RunInput, RunSize, RunWriter, due_merge,
+};
 
 use crate::Seeded;
 
@@ -95,7 +97,7 @@ impl Runs {
             RunSize { keys: counts.ledger + counts.heads, window: 0 }
         });
         let merged = self.runs.iter().filter(|run| run.is_merged()).count();
-        due_merge(&sizes.collect::<Vec<_>>(), merged)
+        due_merge(&sizes.collect::<Vec<_>>(), merged, RUNS_AT_REST)
     }
 
     fn merge(&mut self, range: Range<usize>) {

@@ -102,6 +102,8 @@ impl Feed {
             heads_recent: 1 << 20,
             spare_files: 2,
             file_keys_max: 1 << 20,
+            // Filters are what is measured here.
+            generation_runs: 1,
             retention_bytes: 256 << 20,
             retention_age: None,
             pack_after: None,

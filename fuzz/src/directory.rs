@@ -49,6 +49,7 @@ pub fn options() -> StoreOptions {
         heads_recent: 40,
         spare_files: 2,
         file_keys_max: 1 << 20,
+        generation_runs: 1,
         retention_bytes: 96 << 10,
         retention_age: None,
         pack_after: None,

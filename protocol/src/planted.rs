@@ -55,6 +55,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("merged_without_heads", "a merged run has no heads"),
     ("merged_away_before_named", "merged runs are removed before the entry that names the new one"),
     ("run_not_synced", "a run gets its name before it is durable"),
+    ("young_table_forgets", "the table of young runs lacks some of their keys"),
     ("filter_forgets", "a filter refuses some keys that are there"),
     ("closed_file_not_asked", "keys of a closed file are not looked up until its run is named"),
     ("unread_is_fresh", "a key whose run does not answer is taken for a fresh one"),

@@ -176,7 +176,7 @@ async fn show(client: &Client, address: Address, output: Output) -> Result<(), F
     table.push(["appended".into(), summary.appendtime.into()]);
     table.push(["producer".into(), summary.producer.into()]);
     let text = |event: Option<Box<RawValue>>| {
-        event.map_or("dropped by retention".to_owned(), |event| event.get().to_owned())
+        event.map_or("not kept any more".to_owned(), |event| event.get().to_owned())
     };
     table.push(["set aside".into(), text(event).into()]);
     table.push(["first".into(), text(first).into()]);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use takt_client::Client;
 use takt_client::admin::messages;
@@ -59,18 +59,19 @@ pub(super) struct CreateArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true))]
 pub(super) struct EditArgs {
     /// The topic.
     name: String,
     /// Events may go when they are older, such as 30d; 0 is for as long as the node keeps them.
-    #[arg(long, value_name = "DURATION", required_unless_present_any = ["retention_size", "compact"])]
+    #[arg(long, value_name = "DURATION", group = "change")]
     retention_age: Option<Period>,
     /// In each partition, events may go that lie behind so much newer, such as 10GiB; 0 is without a
     /// limit.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", group = "change")]
     retention_size: Option<Size>,
     /// Whether an event may go when a later one of its order key has come: the latest of each stays.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, group = "change")]
     compact: Option<Switch>,
 }
 

@@ -21,6 +21,8 @@ use crate::writer::{self, Ticket};
 /// Heads of orders in each of two generations in memory: some 140 MiB each.
 const HEADS_RECENT: usize = 3 << 20;
 
+/// Eight runs of a million keys take a table of 43 MB, of which two may be there.
+const GENERATION_RUNS: usize = 8;
 /// How often a directory is tried that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
@@ -201,6 +203,7 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         heads_recent: HEADS_RECENT,
         spare_files: options.spare_files,
         file_keys_max: 1 << 20,
+        generation_runs: GENERATION_RUNS,
         retention_bytes: options.retention_bytes,
         retention_age: options.retention_age,
         pack_after: options.pack_after,

@@ -35,6 +35,8 @@ pub struct KeyRun {
     source: Source,
     ledger: Keys<LedgerEntry>,
     heads: Keys<HeadEntry>,
+    /// Whether it has a filter of its dedup keys in memory; else all may be there.
+    filtered: bool,
 }
 
 impl KeyRun {
@@ -45,6 +47,21 @@ impl KeyRun {
     /// [`RunError`] if it is missing, damaged, another than the named one, or cannot be read.
     pub fn open(disk: &dyn Disk, journal: JournalId, info: &RunInfo) -> Result<Self, RunError> {
         Self::open_as(disk, info.name(), journal, info, false)
+    }
+
+    /// As [`KeyRun::open`], where a table of young runs stands for the filter of its dedup keys.
+    ///
+    /// # Errors
+    /// As [`KeyRun::open`].
+    pub(crate) fn open_young(
+        disk: &dyn Disk,
+        journal: JournalId,
+        info: &RunInfo,
+    ) -> Result<Self, RunError> {
+        let mut run = Self::open(disk, journal, info)?;
+        run.ledger.filter = Filter::default();
+        run.filtered = false;
+        Ok(run)
     }
 
     /// As [`KeyRun::open`], of a merged run.
@@ -87,7 +104,16 @@ impl KeyRun {
         }
         let new_orders = opened.header.new_orders;
         let counted = opened.header.version == Version::V2;
-        Ok(Self { info: *info, merged, counted, new_orders, source: opened.source, ledger, heads })
+        Ok(Self {
+            info: *info,
+            merged,
+            counted,
+            new_orders,
+            source: opened.source,
+            ledger,
+            heads,
+            filtered: true,
+        })
     }
 
     /// What the manifest says of it.
@@ -140,7 +166,11 @@ impl KeyRun {
     /// Adds the indexes of those `hashes` to `hits` that the ledger entries here may have; which of
     /// them they have, [`KeyRun::contents`] says.
     pub fn pass(&self, hashes: &[u128], hits: &mut Vec<u32>) {
-        self.ledger.filter.pass(hashes, hits);
+        if self.filtered {
+            self.ledger.filter.pass(hashes, hits);
+        } else {
+            hits.extend((0..).zip(hashes).map(|(index, _): (u32, _)| index));
+        }
     }
 
     /// Gives all ledger entries of a key to `each`.

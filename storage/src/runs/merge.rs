@@ -35,8 +35,8 @@ pub struct RunSize {
 }
 
 /// Which runs that follow each other are to be merged, as a range of their indexes, given their sizes,
-/// oldest first; the first `merged` of them are merged ones. `None` while there are few. What is
-/// merged stays in front.
+/// oldest first; the first `merged` of them are merged ones. `None` while there are no more than `at_rest`.
+/// What is merged stays in front.
 ///
 /// Only runs of one window are merged, so that a window can be forgotten as a whole: a run may be
 /// "merged" alone where that lets later ones be. Should every window have one run, and there are
@@ -45,8 +45,12 @@ pub struct RunSize {
 /// Of all ranges it is the one with the fewest keys to write, divided by the square of how many runs
 /// it saves. So runs of like size are merged, and rather several at once: of 500 runs that come one
 /// by one each key is written again 6 times (18 times without the square, which merges pairs).
-pub fn due_merge(runs: &[RunSize], merged: usize) -> Option<std::ops::Range<usize>> {
-    if runs.len() <= RUNS_AT_REST {
+pub fn due_merge(
+    runs: &[RunSize],
+    merged: usize,
+    at_rest: usize,
+) -> Option<std::ops::Range<usize>> {
+    if runs.len() <= at_rest {
         return None;
     }
     let of_one_window = |range: &std::ops::Range<usize>| {
@@ -320,7 +324,7 @@ mod tests {
         for _ in 0..runs {
             keys.push(RunSize { keys: 1, window: 0 });
             written += 1;
-            while let Some(range) = due_merge(&keys, merged) {
+            while let Some(range) = due_merge(&keys, merged, RUNS_AT_REST) {
                 let sum = keys[range.clone()].iter().map(|run| run.keys).sum();
                 written += sum;
                 merged = merged.saturating_sub(range.len()).max(range.start) + 1;
@@ -344,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_merged_follows_what_is_merged() {
-        let due = |keys: &[u64], merged| due_merge(&sizes(keys, &[0; 9]), merged);
+        let due = |keys: &[u64], merged| due_merge(&sizes(keys, &[0; 9]), merged, RUNS_AT_REST);
         assert_eq!(due(&[9, 9, 1, 1, 1], 2), None);
         // Not the three at the end: what is merged stays in front.
         assert_eq!(due(&[9, 9, 1, 1, 1, 1], 1), Some(1..6));
@@ -354,7 +358,8 @@ mod tests {
 
     #[test]
     fn what_is_merged_is_of_one_window() {
-        let due = |windows: &[i64], merged| due_merge(&sizes(&[1; 9], windows), merged);
+        let due =
+            |windows: &[i64], merged| due_merge(&sizes(&[1; 9], windows), merged, RUNS_AT_REST);
         assert_eq!(due(&[1, 1, 2, 2, 2, 2], 0), Some(0..2));
         assert_eq!(due(&[1, 2, 2, 2, 2, 2], 1), Some(1..6));
         // The first is in the way: it is made a merged one.

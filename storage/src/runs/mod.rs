@@ -49,6 +49,7 @@ mod reader;
 mod row;
 mod table;
 mod writer;
+mod young;
 
 pub use error::RunError;
 pub use extent::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary};
@@ -58,6 +59,7 @@ pub use merge::{MergeError, MergePlan, MergeStep, MergeWork, RUNS_AT_REST, RunSi
 pub use reader::RunReader;
 pub(crate) use row::Row;
 pub use writer::{RunInput, RunWriteError, RunWriter};
+pub(crate) use young::{YOUNG_RUNS_MAX, YoungTable};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 
 mod apply;
 mod effects;
+mod generations;
 mod manifest;
 mod snapshot;
 mod tables;
@@ -27,6 +28,7 @@ use crate::runs::{MaskedAddress, Slot};
 
 pub use apply::ApplyError;
 pub use effects::Effects;
+pub(crate) use generations::YoungPlace;
 pub(crate) use manifest::{Manifest, MergedRun};
 pub use snapshot::SnapshotError;
 pub use tables::TableLimits;

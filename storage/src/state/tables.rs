@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::generations::{Generations, YoungPlace};
 use crate::journal::Position;
 use crate::ledger::{HeadEntry, Heads, KeyTable, Ledger, LedgerEntry};
 use crate::runs::{KeyRun, MaskedAddress, RunError, RunInfo};
@@ -31,6 +32,10 @@ pub(crate) struct Tables {
     frozen: VecDeque<FrozenKeys>,
     /// Oldest first; each begins where the one before ends, or behind that.
     runs: Vec<Arc<KeyRun>>,
+    /// Of these, the last ones.
+    generations: Generations,
+    /// And those that are in no generation.
+    alone: Vec<Arc<KeyRun>>,
     /// Runs below it are not asked.
     keys_from: Position,
     heads: RecentHeads,
@@ -61,6 +66,8 @@ impl Tables {
             conflicts: Vec::new(),
             frozen: VecDeque::new(),
             runs: Vec::new(),
+            generations: Generations::default(),
+            alone: Vec::new(),
             keys_from: Position::ZERO,
             heads: RecentHeads::new(limits.heads_recent),
         }
@@ -98,6 +105,45 @@ impl Tables {
         Frozen { ledger, heads, new_orders, conflicts: std::mem::take(&mut self.conflicts) }
     }
 
+    /// A place for the keys of a run that is to be written, in a generation of `runs_max` runs.
+    pub(crate) fn place(&mut self, keys: usize, window: i64, runs_max: usize) -> YoungPlace {
+        self.generations.place(keys, window, runs_max)
+    }
+
+    /// Whether the run of so many keys begins a generation.
+    pub(crate) fn begins_generation(&self, keys: usize, window: i64) -> bool {
+        self.generations.begins(keys, window)
+    }
+
+    /// The run that was to have this place was not written.
+    pub(crate) fn give_back(&mut self, place: &YoungPlace) {
+        self.generations.settled(place);
+    }
+
+    /// The run of the file that began at `start`, with its keys in `place`, is durable and named.
+    pub(crate) fn sealed_young(&mut self, start: Position, run: Arc<KeyRun>, place: &YoungPlace) {
+        self.generations.named(place, &run);
+        self.sealed(start, Some(run));
+        self.generations.settled(place);
+        if !self.runs.iter().any(|run| run.info().start == start) {
+            self.generations.forget(|run| run.start == start);
+        }
+    }
+
+    /// How many filters a look-up meets; a generation has one.
+    pub(crate) fn filters(&self) -> usize {
+        self.alone.len() + self.generations.all().len()
+    }
+
+    /// What is merged as a whole: runs that are in no generation, and generations that take no more; each
+    /// with the starts of its runs, oldest first.
+    pub(crate) fn units(&self) -> Vec<Vec<Position>> {
+        let alone = self.alone.iter().map(|run| vec![run.info().start]);
+        let mut units: Vec<_> = alone.chain(self.generations.closed()).collect();
+        units.sort_unstable();
+        units
+    }
+
     /// The run of the file that began at `start` is durable and named; `None` where it has none.
     pub(crate) fn sealed(&mut self, start: Position, run: Option<Arc<KeyRun>>) {
         self.frozen.retain(|frozen| frozen.start != start);
@@ -113,11 +159,19 @@ impl Tables {
     pub(crate) fn forget(&mut self, upto: Position) {
         self.keys_from = self.keys_from.max(upto);
         self.runs.retain(|run| run.info().end > upto);
+        self.generations.forget(|run| run.end <= upto);
+        self.regroup();
+    }
+
+    fn regroup(&mut self) {
+        let alone = self.runs.iter().filter(|run| !self.generations.holds(run.info().start));
+        self.alone = alone.cloned().collect();
     }
 
     /// A merged run is durable and named: it stands for those that it covers.
     pub(crate) fn merged(&mut self, run: Arc<KeyRun>) {
         self.runs.retain(|old| !run.info().covers(old.info()));
+        self.generations.forget(|old| run.info().covers(old));
         self.add(run);
     }
 
@@ -125,6 +179,7 @@ impl Tables {
     pub(crate) fn add(&mut self, run: Arc<KeyRun>) {
         let at = self.runs.partition_point(|old| old.info().start < run.info().start);
         self.runs.insert(at, run);
+        self.regroup();
     }
 
     /// The runs that look-ups meet, oldest first.
@@ -173,6 +228,7 @@ impl Tables {
     pub(crate) fn bytes(&self) -> (usize, u64) {
         let frozen = self.frozen_bytes();
         let runs: usize = self.runs.iter().map(|run| run.bytes()).sum();
+        let runs = runs + self.generations.bytes();
         let heads = self.heads.young.bytes() + self.heads.old.bytes();
         let disk = self.runs.iter().map(|run| run.len_bytes()).sum();
         (self.ledger.bytes() + frozen + runs + heads, disk)
@@ -203,17 +259,29 @@ impl Tables {
                 ledger.get(hashes[*hit as usize]).for_each(|entry| each(*entry));
             }
         }
-        for run in &self.runs {
+        let mut read = |run: &KeyRun, hash: u128| {
+            let read = run.contents(hash, &mut each);
+            #[cfg(takt_planted)]
+            let read = if takt_protocol::planted::is("unread_is_fresh") { Ok(()) } else { read };
+            read
+        };
+        for run in &self.alone {
             hits.clear();
             run.pass(hashes, hits);
             once(hits);
             for hit in hits.iter() {
-                #[cfg(takt_planted)]
-                if takt_protocol::planted::is("unread_is_fresh") {
-                    let _ = run.contents(hashes[*hit as usize], &mut each);
-                    continue;
+                read(run, hashes[*hit as usize])?;
+            }
+        }
+        let mut found = Vec::new();
+        for generation in self.generations.all() {
+            generation.table().pass(hashes, |index, number| found.push((hashes[index], number)));
+            found.sort_unstable();
+            found.dedup();
+            for (hash, number) in found.drain(..) {
+                if let Some(run) = generation.run(number) {
+                    read(run, hash)?;
                 }
-                run.contents(hashes[*hit as usize], &mut each)?;
             }
         }
         Ok(())

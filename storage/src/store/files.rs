@@ -250,12 +250,20 @@ impl<T> Store<T> {
         self.spares.iter().filter(|spare| spare.len_bytes() >= len_bytes).count()
     }
 
-    fn run_work(&self, now: Timestamp) -> Option<Work> {
+    fn run_work(&mut self, now: Timestamp) -> Option<Work> {
         let unwritten = self.files.unwritten.front()?;
-        if self.must_merge_first() {
+        if self.must_merge_first() || !is_due(self.files.retry_run_at, now) {
             return None;
         }
-        is_due(self.files.retry_run_at, now).then(|| Work::Run(Box::new(unwritten.work.clone())))
+        let mut work = unwritten.work.clone();
+        // One that is made again stands where it stood.
+        if self.options.generation_runs > 1 && !unwritten.named {
+            let keys = work.frozen.ledger.len();
+            let window = self.window_of(work.newest_append_time());
+            let runs_max = self.options.generation_runs;
+            work.young = Some(self.state.tables.place(keys, window, runs_max));
+        }
+        Some(Work::Run(Box::new(work)))
     }
 
     fn kept_work(&self, now: Timestamp) -> Option<Work> {
@@ -307,13 +315,18 @@ impl<T> Store<T> {
             }
             Done::Reserve(Ok(chunk)) => self.journal.add_reserve(&chunk),
             Done::Reserve(Err(_)) => self.files.retry_reserve_at = Some(retry_at),
-            Done::Run { start, result: Ok(run) } => {
+            Done::Run { start, result: Ok(run), .. } => {
                 let file = self.files.unwritten.pop_front().expect("the run's file waits");
                 assert_eq!(file.work.file.start, start, "runs are written oldest first");
                 self.files.retry_run_at = None;
                 self.name_run(&file, *run);
             }
-            Done::Run { result: Err(_), .. } => self.files.retry_run_at = Some(retry_at),
+            Done::Run { young, result: Err(_), .. } => {
+                self.files.retry_run_at = Some(retry_at);
+                if let Some(place) = young {
+                    self.state.tables.give_back(&place);
+                }
+            }
             Done::Merge(result) => self.on_merge_step(*result, now),
             Done::Side { start, result } => self.on_side_done(start, result, now),
             Done::Pack(result) => self.on_pack_step(*result, now),
@@ -343,9 +356,12 @@ impl<T> Store<T> {
 
     /// From now on, look-ups of batches and of keys go to the run of a file.
     pub(super) fn show_run(&mut self, run: WrittenRun) {
-        let WrittenRun { info, reader, keys } = run;
+        let WrittenRun { info, reader, keys, young } = run;
         self.view.catalog().sealed(reader);
-        self.state.tables.sealed(info.start, Some(keys));
+        match &young {
+            Some(place) => self.state.tables.sealed_young(info.start, keys, place),
+            None => self.state.tables.sealed(info.start, Some(keys)),
+        }
     }
 
     /// Files without anything for a run go into the manifest without one.
@@ -479,6 +495,7 @@ impl<T> Store<T> {
             file,
             live: self.view.catalog().freeze(next),
             frozen: Arc::new(frozen),
+            young: None,
         };
         self.files.unwritten.push_back(Unwritten { work, ends, named: false });
     }

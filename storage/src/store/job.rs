@@ -14,11 +14,12 @@ use crate::entry::SideFile;
 use crate::index::IndexError;
 use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker, SpareWork};
 use crate::kept::SideReader;
+use crate::ledger::Entry;
 use crate::runs::{
     KeyRun, MergeError, MergePlan, MergeStep, MergeWork, RunError, RunInfo, RunInput, RunReader,
     RunWriteError, RunWriter,
 };
-use crate::state::Frozen;
+use crate::state::{Frozen, YoungPlace};
 
 /// What is written at a time of a file that nobody waits for, in bytes: a commit waits behind it.
 const POOL_SLICE_BYTES: usize = 1 << 20;
@@ -47,6 +48,8 @@ pub(super) struct RunWork {
     pub(super) file: FileInfo,
     pub(super) live: Arc<LiveFile>,
     pub(super) frozen: Arc<Frozen>,
+    /// Where its keys go that a look-up asks first.
+    pub(super) young: Option<YoungPlace>,
 }
 
 /// What a job came to; to be handed back to the store.
@@ -58,7 +61,7 @@ pub(super) enum Done {
     Spare(io::Result<SpareFile>),
     Pool(io::Result<PoolStep>),
     Reserve(io::Result<SpareFile>),
-    Run { start: Position, result: Result<Box<WrittenRun>, RunJobError> },
+    Run { start: Position, young: Option<YoungPlace>, result: Result<Box<WrittenRun>, RunJobError> },
     Merge(Box<Result<MergeStep, MergeError>>),
     Side { start: Position, result: Result<Box<(SideFile, SideReader)>, SideJobError> },
     Pack(Box<Result<PackStep, PackError>>),
@@ -71,6 +74,7 @@ pub(super) struct WrittenRun {
     pub(super) info: RunInfo,
     pub(super) reader: RunReader,
     pub(super) keys: Arc<KeyRun>,
+    pub(super) young: Option<YoungPlace>,
 }
 
 /// A spare file that is begun or goes on.
@@ -155,7 +159,10 @@ impl Job {
             Work::Reserve { maker, chunk, len_bytes } => Done::Reserve(
                 maker.begin_reserve(chunk, len_bytes).and_then(crate::journal::SpareWork::finish),
             ),
-            Work::Run(work) => Done::Run { start: work.file.start, result: work.write() },
+            Work::Run(work) => {
+                let result = work.write();
+                Done::Run { start: work.file.start, young: work.young, result }
+            }
             Work::Merge(task) => Done::Merge(Box::new(task.run())),
             Work::Side(work) => Done::Side { start: work.start(), result: work.write() },
             Work::Pack(task) => Done::Pack(Box::new(task.run())),
@@ -230,7 +237,15 @@ impl RunWork {
         };
         let info = RunWriter::write(&*self.disk, input)?;
         let reader = RunReader::open(&*self.disk, self.journal, &info)?;
-        let keys = Arc::new(KeyRun::open(&*self.disk, self.journal, &info)?);
-        Ok(Box::new(WrittenRun { info, reader, keys }))
+        let keys = match &self.young {
+            None => KeyRun::open(&*self.disk, self.journal, &info)?,
+            Some(place) => {
+                let hashes = self.frozen.ledger.nearly_sorted().map(Entry::hash);
+                place.table.add(place.number, hashes);
+                KeyRun::open_young(&*self.disk, self.journal, &info)?
+            }
+        };
+        let (keys, young) = (Arc::new(keys), self.young.clone());
+        Ok(Box::new(WrittenRun { info, reader, keys, young }))
     }
 }

@@ -1,12 +1,13 @@
 //! Merging of runs, so that a look-up of a key meets few of them; forgetting those that the horizon
 //! has passed; and runs that turn out damaged.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use takt_protocol::words::Timestamp;
 
 use super::files::{Merging, RETRY_MAX_US, RETRY_US, is_due};
-use super::job::{MergeTask, Work};
+use super::job::{MergeTask, RunWork, Work};
 use super::manifest::{holes, kept_runs};
 use super::{Store, StoreError};
 use crate::entry::Entry;
@@ -15,8 +16,11 @@ use crate::runs::{
     KeyRun, MergeError, MergePlan, MergeStep, RUNS_AT_REST, RunError, RunInfo, RunSize, due_merge,
 };
 
-/// Look-ups meet no more runs than this while merging keeps up: then files wait for their runs.
-const RUNS_MET_MAX: usize = 6;
+/// Look-ups meet no more filters than this while merging keeps up: then files wait for their runs.
+const FILTERS_MET_MAX: usize = 6;
+/// So many filters may be there beside that of the generation that takes runs; one more, and some runs are
+/// merged.
+const FILTERS_AT_REST: usize = 3;
 /// So many closed files may wait for their runs, with their keys in memory; then the writer waits.
 const UNWRITTEN_MAX: usize = 2;
 /// Nor may more than one wait where all of their keys take more memory than this, in bytes: a file of
@@ -42,7 +46,7 @@ impl<T> Store<T> {
         // Retention waits for a merged run that is lost: space is not what it may wait for.
         let (margin_bytes, (start, end, inputs)) = match self.unread_merge() {
             Some(lost) => (0, self.merge_again(lost)?),
-            None if self.state.tables.runs().len() <= RUNS_AT_REST => return None,
+            None if !self.may_merge() => return None,
             // What is forgotten is not merged.
             None if self.forget_keys() => {
                 self.flush_waiting();
@@ -70,17 +74,37 @@ impl<T> Store<T> {
         None
     }
 
+    /// Whether there are as many runs that some may be merged.
+    fn may_merge(&self) -> bool {
+        let tables = &self.state.tables;
+        if self.options.generation_runs > 1 {
+            let units = tables.units();
+            units.len() > FILTERS_AT_REST || units.last().is_some_and(|unit| unit.len() > 1)
+        } else {
+            tables.runs().len() > RUNS_AT_REST
+        }
+    }
+
+    /// Which part of the horizon a time is of.
+    pub(super) fn window_of(&self, time: Timestamp) -> i64 {
+        let window_us = self.horizon_us().map_or(i64::MAX, |horizon| (horizon / WINDOWS).max(1));
+        time.as_micros().div_euclid(window_us)
+    }
+
     fn merge_due(&self) -> Option<(Position, Position, Vec<Arc<KeyRun>>)> {
         let runs = self.state.tables.runs();
-        let window_us = self.horizon_us().map_or(i64::MAX, |horizon| (horizon / WINDOWS).max(1));
         let size = |run: &RunInfo| {
             let keys = run.counts.ledger.saturating_add(run.counts.heads);
             let newest = self.state.control.manifest.append_time_of(run).unwrap_or_default();
-            RunSize { keys, window: newest.as_micros().div_euclid(window_us) }
+            RunSize { keys, window: self.window_of(newest) }
         };
         let sizes: Vec<RunSize> = runs.iter().map(|run| size(run.info())).collect();
         let merged = runs.iter().filter(|run| run.is_merged()).count();
-        let range = due_merge(&sizes, merged)?;
+        let range = if self.options.generation_runs > 1 {
+            self.units_due(&sizes, merged)?
+        } else {
+            due_merge(&sizes, merged, RUNS_AT_REST)?
+        };
         // What is merged is all of the oldest positions, also of files that have no run.
         let start = if runs[range.start].is_merged() {
             runs[range.start].info().start
@@ -88,6 +112,33 @@ impl<T> Store<T> {
             self.state.control.manifest.merged_upto()
         };
         Some((start, runs[range.end - 1].info().end, runs[range].to_vec()))
+    }
+
+    /// As [`due_merge`], where generations are merged as a whole.
+    fn units_due(&self, sizes: &[RunSize], merged: usize) -> Option<Range<usize>> {
+        let mut at = 0;
+        let mut ends = Vec::new();
+        let units: Vec<RunSize> = self
+            .state
+            .tables
+            .units()
+            .iter()
+            .map(|unit| {
+                let of = &sizes[at..at + unit.len()];
+                at += unit.len();
+                ends.push(at);
+                let keys = of.iter().map(|run| run.keys).sum();
+                RunSize { keys, window: of.last().map_or(0, |run| run.window) }
+            })
+            .collect();
+        let range = due_merge(&units, merged, FILTERS_AT_REST).or_else(|| {
+            // A generation that takes no more, with what lies before it and is of its window.
+            let first = units.get(merged)?;
+            let same = units[merged..].iter().take_while(|unit| unit.window == first.window);
+            Some(merged..merged + same.count())
+        })?;
+        let start = range.start.checked_sub(1).map_or(0, |before| ends[before]);
+        Some(start..ends[range.end - 1])
     }
 
     /// The longest of the node's own topics: their keys share runs, and a horizon is a minimum.
@@ -188,7 +239,14 @@ impl<T> Store<T> {
     /// for the runs of its files, and on a full disk nothing is merged.
     pub(super) fn must_merge_first(&self) -> bool {
         let files = &self.files;
-        self.state.tables.runs().len() >= RUNS_MET_MAX
+        let tables = &self.state.tables;
+        let begins = |next: &RunWork| {
+            let window = self.window_of(next.newest_append_time());
+            let alone = self.options.generation_runs <= 1;
+            alone || tables.begins_generation(next.frozen.ledger.len(), window)
+        };
+        tables.filters() >= FILTERS_MET_MAX
+            && files.unwritten.front().is_some_and(|next| begins(&next.work))
             && !self.full
             && !matches!(files.merging, Merging::Unnamed(_))
             && files.retry_merge_at.is_none()

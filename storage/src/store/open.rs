@@ -397,6 +397,7 @@ impl<'a> Replay<'a> {
             // Not where this one ends: there may be a hole between them.
             let next = self.files.front().map_or(self.synced_upto, |next| next.start);
             let work = RunWork {
+                young: None,
                 disk: Arc::clone(self.disk),
                 journal: self.journal,
                 live: self.catalog.freeze(next),

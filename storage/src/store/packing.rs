@@ -267,6 +267,10 @@ impl<T> Store<T> {
                     directory.packs.retain(|start, _| !pack.covers(*start));
                     directory.packs.insert(pack.start, reader);
                     drop(directory);
+                    // What is read now is what is read after the next start.
+                    if pack.is_compacted() {
+                        self.view.forget_recent(pack.end);
+                    }
                     // There may be more.
                     self.packing.look = true;
                 }

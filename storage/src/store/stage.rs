@@ -384,7 +384,8 @@ fn plan_topic(state: &State, name: &TopicName, settings: TopicSettings) -> Plan 
         if known.settings == settings {
             return Plan::Answer(Answer::TopicCreated { fresh: false });
         }
-        return Plan::refuse(ErrorCode::TopicExists, name.as_str());
+        let detail = format!("{name}; what is kept of it can be edited, all else is fixed");
+        return Plan::refuse(ErrorCode::TopicExists, detail);
     }
     let partitions = state.control.partitions.len() + usize::from(settings.partitions);
     if !settings.is_valid() || partitions > SLOTS_MAX {
@@ -400,7 +401,14 @@ fn plan_retention(
     (retention_ms, retention_bytes, compact): (Option<u64>, Option<u64>, Option<bool>),
 ) -> Plan {
     let Some(known) = state.own_topic(name).map(|topic| topic.settings) else {
-        return Plan::refuse(ErrorCode::UnknownTopic, format!("this node has not made {name}"));
+        let mut origins = state.control.topics.keys().filter(|(topic, _)| topic == name);
+        return match origins.next() {
+            Some((_, origin)) => {
+                let detail = format!("{name} is of {origin}: edit it at the node that made it");
+                Plan::refuse(ErrorCode::BadRequest, detail)
+            }
+            None => Plan::refuse(ErrorCode::UnknownTopic, name.as_str()),
+        };
     };
     let retention_ms = retention_ms.unwrap_or(known.retention_ms);
     let retention_bytes = retention_bytes.unwrap_or(known.retention_bytes);

@@ -18,7 +18,7 @@ use takt_protocol::words::{JournalId, NodeName, TopicName};
 use crate::catalog::Catalog;
 use crate::entry::TopicSettings;
 use crate::index::{Index, IndexError};
-use crate::journal::{ReadError as JournalReadError, Reader};
+use crate::journal::{Position, ReadError as JournalReadError, Reader};
 use crate::kept::{KeptError, PackBlocks};
 use crate::keys::KeyHasher;
 use crate::runs::{RunError, Slot};
@@ -142,6 +142,11 @@ impl View {
     /// Hashes the keys of batches, with the node's secret.
     pub fn key_hasher(&self) -> &KeyHasher {
         &self.shared.hasher
+    }
+
+    /// What lies before `end` is read from elsewhere than from memory.
+    pub(crate) fn forget_recent(&self, end: Position) {
+        self.shared.recent.write().unwrap_or_else(PoisonError::into_inner).forget(end);
     }
 
     /// All topics, own and mirrored: one for each origin; sorted by name, then origin.

@@ -30,6 +30,13 @@ impl Recent {
         out
     }
 
+    /// What lies before `end` is read from elsewhere from now on.
+    pub(crate) fn forget(&mut self, end: Position) {
+        while let Some((_, oldest)) = self.commits.pop_front_if(|(start, _)| *start < end) {
+            self.bytes -= oldest.len();
+        }
+    }
+
     /// `len` bytes from `position` on, if they are here.
     pub(crate) fn slice(&self, position: Position, len: usize) -> Option<Bytes> {
         let behind = self.commits.partition_point(|(start, _)| *start <= position);
@@ -54,6 +61,19 @@ mod tests {
         assert_eq!(recent.slice(Position::new(8192), 4), None);
         assert_eq!(recent.slice(Position::new(5000), 1), None);
         assert_eq!(recent.slice(Position::new(0), 1), None);
+    }
+
+    #[test]
+    fn what_a_pack_has_compacted_leaves() {
+        let mut recent = Recent::default();
+        recent.push(Position::new(4096), Bytes::from_static(b"abcdef"));
+        recent.push(Position::new(8192), Bytes::from_static(b"ghi"));
+        recent.forget(Position::new(8192));
+        assert_eq!(recent.slice(Position::new(4096), 1), None);
+        assert_eq!(
+            (recent.slice(Position::new(8192), 3).as_deref(), recent.bytes),
+            (Some(&b"ghi"[..]), 3)
+        );
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Writer {
             heads_recent: 1 << 20,
             spare_files: 2,
             file_keys_max: 1 << 20,
+            generation_runs: 1,
             retention_bytes: 1 << 30,
             retention_age: None,
             pack_after: None,

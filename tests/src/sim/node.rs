@@ -164,6 +164,7 @@ impl SimNode {
             heads_recent: 40,
             spare_files: 2,
             file_keys_max: plan.file_keys_max,
+            generation_runs: plan.generation_runs,
             retention_bytes: retention,
             retention_age: plan.retention_age.filter(|_| !is_hub),
             pack_after: plan.pack_after,

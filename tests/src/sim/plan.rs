@@ -28,6 +28,9 @@ const PACKS: u64 = 0x2901;
 /// Of the dice of [`Plan::draw_compaction`].
 const COMPACTION: u64 = 0x2902;
 
+/// Of the dice of [`Plan::draw_generations`]: a number with which no seed that sees an older defect has any.
+const GENERATIONS: u64 = 0x4510;
+
 /// What a topic's own retention is at its plants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
@@ -88,6 +91,8 @@ pub struct Plan {
     pub limits: Vec<Limits>,
     /// By topic, whether its plants keep the latest event of each order key alone.
     pub compact: Vec<bool>,
+    /// So many runs of a node share a table.
+    pub generation_runs: usize,
     /// A node leaves a journal file early at so many keys.
     pub file_keys_max: usize,
     /// For how long the node tells a repeat at least, in seconds.
@@ -149,6 +154,7 @@ impl Plan {
             pack_compression: PackCompression::None,
             limits: Vec::new(),
             compact: Vec::new(),
+            generation_runs: 1,
             file_keys_max: usize::MAX,
             horizon_s: HORIZON_S_DEFAULT,
             mark_after: 50 * MS,
@@ -167,6 +173,7 @@ impl Plan {
         plan.draw_limits();
         plan.draw_packs();
         plan.draw_compaction();
+        plan.draw_generations();
         plan
     }
 
@@ -218,6 +225,14 @@ impl Plan {
         self.compact = vec![false; self.topics];
         if dice.below(4) == 0 {
             self.compact.fill_with(|| dice.below(4) != 0);
+        }
+    }
+
+    /// Drawn apart, as [`Plan::draw_limits`] is.
+    fn draw_generations(&mut self) {
+        let dice = &mut Dice::new(self.seed.wrapping_mul(0xd129_42e9_6e2b_4b8f) ^ GENERATIONS);
+        if dice.below(3) == 0 {
+            self.generation_runs = pick(dice, &[2, 3, 8]);
         }
     }
 

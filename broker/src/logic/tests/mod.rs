@@ -74,6 +74,7 @@ impl World {
             heads_recent: 1 << 20,
             spare_files: 2,
             file_keys_max: 1 << 20,
+            generation_runs: 1,
             retention_bytes: 0,
             retention_age: Some(DAY),
             pack_after: None,

@@ -73,15 +73,24 @@ fn names(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn a_lookup_meets_few_runs_and_each_key_is_known() {
-    let mut world = World::with_topic("plant");
+fn a_lookup_meets_few_filters_and_each_key_is_known() {
+    for generation_runs in [1, 3, 8] {
+        lookups(generation_runs);
+    }
+}
+
+fn lookups(generation_runs: usize) {
+    let mut world = World::with_topic_and(StoreOptions { generation_runs, ..options("plant") });
     let mut keys = Keys::default();
     for round in 0..4 {
         keys.fill(&mut world, 9);
-        let runs = world.store.state.tables.runs();
-        assert!(runs.len() <= 6, "{} runs are met in round {round}", runs.len());
+        let filters = world.store.state.tables.filters();
+        // Behind a start each run has its own until they are merged.
+        let most = if round == 2 { 5 + generation_runs } else { 6 };
+        assert!(filters <= most, "{filters} filters are met in round {round}");
         world.settle();
-        assert!(world.store.state.tables.runs().len() <= 5);
+        let filters = world.store.state.tables.filters();
+        assert!(filters <= 5, "{filters} filters are met in round {round}");
         let merged = merged(&world);
         let mut upto = Position::ZERO;
         for run in &merged {
@@ -368,6 +377,22 @@ fn on_a_full_disk_no_run_waits_for_a_merge() {
     let now = world.now();
     let job = world.store.poll_job(now).unwrap();
     assert!(matches!(job, Job(crate::store::job::Work::Run(_))), "{job:?}");
+}
+
+/// Runs that share a table are merged as soon as it takes no more.
+#[test]
+fn young_runs_are_few() {
+    let mut world = World::with_topic_and(StoreOptions { generation_runs: 4, ..options("plant") });
+    let mut keys = Keys::default();
+    for files in 1..=40 {
+        keys.fill(&mut world, 1);
+        world.settle();
+        let tables = &world.store.state.tables;
+        let young = tables.runs().iter().filter(|run| !run.is_merged()).count();
+        assert!(young <= 4, "{young} runs behind {files} files");
+        assert!(tables.filters() <= 4, "{} filters behind {files} files", tables.filters());
+        keys.check(&mut world);
+    }
 }
 
 /// Keys of closed files wait in memory for their runs; so many that memory stays bounded, and no more.

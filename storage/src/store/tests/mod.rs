@@ -75,6 +75,7 @@ pub(super) fn options(node: &str) -> StoreOptions {
         heads_recent: 40,
         spare_files: 2,
         file_keys_max: 1 << 20,
+        generation_runs: 1,
         retention_bytes: 0,
         retention_age: None,
         pack_after: None,
