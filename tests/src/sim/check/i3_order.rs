@@ -23,9 +23,14 @@ pub fn check(end: &End<'_>, history: &History, violated: &mut dyn FnMut(String))
             }
         }
         let mut orders = BTreeMap::<&[u8], Vec<u32>>::new();
+        // Answered as repeats once, and as new when the horizon had passed the first: they stand later.
+        let mut masked = BTreeSet::new();
         for record in &mirror.records {
-            let (Some(key), Some(_)) = (record.order_key, record.offset) else { continue };
-            if let Some(intent) = history.intent_of(record) {
+            let Some(key) = record.order_key else { continue };
+            let Some(intent) = history.intent_of(record) else { continue };
+            if record.offset.is_none() {
+                masked.insert(intent);
+            } else if !history.forgets || !masked.contains(&intent) {
                 orders.entry(key).or_default().push(intent);
             }
         }
