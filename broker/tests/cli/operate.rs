@@ -131,6 +131,14 @@ fn topics_orders_and_status_are_shown() {
     );
     site.ends(0, &edit);
     site.ends(1, &["topic", "edit", "unknown", "--retention-age", "90d"]);
+    let nothing = site.ends(2, &["topic", "edit", "limited"]);
+    assert!(text(&nothing.stderr).contains("--compact"), "{}", text(&nothing.stderr));
+    let on = site.json(0, &["topic", "edit", "limited", "--compact", "on"]).remove(0);
+    assert_eq!((&on["compact"], &on["retention_ms"]), (&json!(true), &edited["retention_ms"]));
+    let shown = text(&site.ends(0, &["topic", "info", "limited"]).stdout);
+    assert!(shown.contains("to the latest event of each order key"), "{shown}");
+    let off = site.json(0, &["topic", "edit", "limited", "--compact", "off"]).remove(0);
+    assert_eq!(off["compact"], json!(false));
     let short = site.ends(1, &["topic", "create", "short", "--horizon", "59s"]);
     assert!(text(&short.stderr).contains("at least 60"), "{}", text(&short.stderr));
     assert_eq!(site.json(0, &["topic", "ls"]).len(), 3, "and `production`, of the configuration");

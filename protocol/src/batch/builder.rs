@@ -8,7 +8,7 @@ use crate::limits::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX, batch_bytes_max};
 use crate::words::{PartitionNumber, Sequence, Timestamp};
 
 use super::dictionary::Dictionary;
-use super::index::{self, RecordParts, RecordView};
+use super::index::{self, Numbers, RecordView};
 use super::{BatchHeader, HEADER_BYTES, MAGIC, VERSION, le16, le32};
 
 /// How the payload of a batch is compressed.
@@ -108,8 +108,8 @@ impl BatchBuilder {
             time: event.time,
         };
         let digest = self.hasher.digest(&fields, [&event.data[..]]);
-        let parts = RecordParts { event, source, kind, order, content_type, base_time, digest };
-        index::put_record(&mut self.records, &parts, &mut self.scratch);
+        let numbers = Numbers { source, kind, order, content_type, base_time };
+        index::put_event(&mut self.records, event, digest, &numbers, &mut self.scratch);
         self.payload.extend_from_slice(&event.data);
         self.record_count += 1;
         Ok(())
@@ -139,8 +139,8 @@ impl BatchBuilder {
         let kind = self.strings.number(record.kind);
         let content_type = record.content_type.map(|text| self.strings.number(text));
         let base_time = self.base_time.unwrap_or(0);
-        let numbers = index::Numbers { source, kind, order, content_type, base_time };
-        index::put_view(&mut self.records, record, &numbers);
+        let numbers = Numbers { source, kind, order, content_type, base_time };
+        index::put_record(&mut self.records, record, &numbers);
         self.payload.extend_from_slice(data);
         self.record_count += 1;
     }

@@ -235,52 +235,7 @@ pub(super) fn check_record(record: &RecordView<'_>) -> Result<(), BatchError> {
     if record.attributes.is_empty() { Ok(()) } else { check_attributes(record.attributes) }
 }
 
-/// Appends one record.
-pub(super) struct RecordParts<'a> {
-    pub event: &'a Event,
-    pub source: usize,
-    pub kind: usize,
-    pub order: Option<usize>,
-    pub content_type: Option<usize>,
-    pub base_time: i64,
-    pub digest: Digest,
-}
-
-pub(super) fn put_record(out: &mut Vec<u8>, parts: &RecordParts<'_>, scratch: &mut Vec<u8>) {
-    let event = parts.event;
-    let (key, second) = match &event.dedup {
-        DedupKeys::SourceAndId => (None, None),
-        DedupKeys::Key(one) => (Some(one), None),
-        DedupKeys::Two(one, two) => (Some(one), Some(two)),
-    };
-    let mut flags = 0;
-    let mut set = |on: bool, flag: u8| flags |= if on { flag } else { 0 };
-    set(event.time.is_some(), FLAG_TIME);
-    set(key.is_some(), FLAG_KEY);
-    set(second.is_some(), FLAG_SECOND_KEY);
-    set(!event.attributes.is_empty(), FLAG_ATTRIBUTES);
-    out.push(flags);
-    varint::put(out, parts.source as u64);
-    varint::put(out, parts.kind as u64);
-    varint::put(out, parts.order.map_or(0, |i| i as u64 + 1));
-    varint::put(out, parts.content_type.map_or(0, |i| i as u64 + 1));
-    if let Some(time) = event.time {
-        varint::put_signed(out, time.as_micros().wrapping_sub(parts.base_time));
-    }
-    varint::put(out, event.data.len() as u64);
-    out.extend_from_slice(parts.digest.as_bytes());
-    varint::put_slice(out, event.id.as_bytes());
-    for bytes in [key, second].into_iter().flatten() {
-        varint::put_slice(out, bytes);
-    }
-    if !event.attributes.is_empty() {
-        scratch.clear();
-        event.attributes.iter().for_each(|a| put_attribute(scratch, a));
-        varint::put_slice(out, scratch);
-    }
-}
-
-/// What a record's texts are called by in another batch.
+/// What a record's texts are called by in its batch.
 pub(super) struct Numbers {
     pub source: usize,
     pub kind: usize,
@@ -289,8 +244,48 @@ pub(super) struct Numbers {
     pub base_time: i64,
 }
 
-/// Appends a record as it lies in another batch, under the numbers of this one.
-pub(super) fn put_view(out: &mut Vec<u8>, record: &RecordView<'_>, numbers: &Numbers) {
+/// Appends an event as a record; its attributes are laid out in `attributes` first.
+pub(super) fn put_event(
+    out: &mut Vec<u8>,
+    event: &Event,
+    digest: Digest,
+    numbers: &Numbers,
+    attributes: &mut Vec<u8>,
+) {
+    let (key, second_key) = match &event.dedup {
+        DedupKeys::SourceAndId => (None, None),
+        DedupKeys::Key(one) => (Some(one), None),
+        DedupKeys::Two(one, two) => (Some(one), Some(two)),
+    };
+    attributes.clear();
+    event.attributes.iter().for_each(|a| put_attribute(attributes, a));
+    let mut flags = 0;
+    let mut set = |on: bool, flag: u8| flags |= if on { flag } else { 0 };
+    set(event.time.is_some(), FLAG_TIME);
+    set(key.is_some(), FLAG_KEY);
+    set(second_key.is_some(), FLAG_SECOND_KEY);
+    set(!event.attributes.is_empty(), FLAG_ATTRIBUTES);
+    let record = RecordView {
+        flags,
+        id: event.id.as_bytes(),
+        source: event.source.as_bytes(),
+        kind: event.kind.as_bytes(),
+        order_key: event.order_key.as_ref().map(|key| key.as_str().as_bytes()),
+        order_index: numbers.order,
+        content_type: event.content_type.as_deref().map(str::as_bytes),
+        time: event.time,
+        digest,
+        data_at: 0,
+        data_len: event.data.len(),
+        key: key.map_or(&[], |key| &key[..]),
+        second_key: second_key.map_or(&[], |key| &key[..]),
+        attributes,
+    };
+    put_record(out, &record, numbers);
+}
+
+/// Appends a record, under the numbers of the batch that it goes into.
+pub(super) fn put_record(out: &mut Vec<u8>, record: &RecordView<'_>, numbers: &Numbers) {
     out.push(record.flags);
     varint::put(out, numbers.source as u64);
     varint::put(out, numbers.kind as u64);

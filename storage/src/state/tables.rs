@@ -117,14 +117,13 @@ impl Tables {
 
     /// The run that was to have this place was not written.
     pub(crate) fn give_back(&mut self, place: &YoungPlace) {
-        self.generations.settled(place);
+        self.generations.give_back(place);
     }
 
     /// The run of the file that began at `start`, with its keys in `place`, is durable and named.
     pub(crate) fn sealed_young(&mut self, start: Position, run: Arc<KeyRun>, place: &YoungPlace) {
         self.generations.named(place, &run);
         self.sealed(start, Some(run));
-        self.generations.settled(place);
         if !self.runs.iter().any(|run| run.info().start == start) {
             self.generations.forget(|run| run.start == start);
         }

@@ -7,7 +7,7 @@ use super::{
     compaction::OVERTAKEN,
     directory,
     merged::manifest_bytes,
-    packs::{added, give_back, kept, name, pack_all, why},
+    packs::{added, give_back, kept, name, pack_all, snapshot_of, why},
     runs::{check_with, runs, why as why_of_run, with_new_orders},
     world::check,
 };
@@ -290,17 +290,12 @@ fn snapshots_of_version_5_name_compacted_packs() {
     let mut state = snapshot::read(bytes).unwrap();
     let front = bytes.strip_suffix(&manifest_bytes(&state.manifest)[..]).unwrap();
     let of = |manifest: &Manifest, packs: &[PackFile]| {
-        let mut bytes = [front, &manifest_bytes(manifest)].concat();
-        bytes[0] = 5;
-        assert!(manifest.merged.is_empty());
-        varint(&mut bytes, 0);
-        varint(&mut bytes, manifest.keys_from);
-        varint(&mut bytes, packs.len() as u64);
-        for pack in packs {
-            bytes.extend(pack_words(pack));
-            varint(&mut bytes, pack.compacted_upto);
-        }
-        bytes
+        let words = |pack: &PackFile| {
+            let mut words = pack_words(pack);
+            varint(&mut words, pack.compacted_upto);
+            words
+        };
+        snapshot_of(5, front, manifest, &packs.iter().map(words).collect::<Vec<_>>())
     };
     let why = |packs: &[PackFile]| snapshot::read(&of(&state.manifest, packs)).unwrap_err().0;
     let all: Vec<_> = state.manifest.files.values().filter(|file| !file.is_dropped()).collect();

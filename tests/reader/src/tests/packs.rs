@@ -458,6 +458,23 @@ fn runs_of_packed_files_say_where_their_batches_lay() {
     assert_eq!(why_of_run(check_with(&files, &more)), "its extents are not the journal's");
 }
 
+/// A snapshot behind `front`, which ends with its packs.
+pub(super) fn snapshot_of(
+    version: u8,
+    front: &[u8],
+    manifest: &Manifest,
+    packs: &[Vec<u8>],
+) -> Vec<u8> {
+    let mut bytes = [front, &manifest_bytes(manifest)].concat();
+    bytes[0] = version;
+    assert!(manifest.merged.is_empty());
+    varint(&mut bytes, 0);
+    varint(&mut bytes, manifest.keys_from);
+    varint(&mut bytes, packs.len() as u64);
+    bytes.extend(packs.concat());
+    bytes
+}
+
 #[test]
 fn snapshots_of_version_4_name_packs() {
     let files = directory();
@@ -466,14 +483,7 @@ fn snapshots_of_version_4_name_packs() {
     let mut state = snapshot::read(bytes).unwrap();
     let front = bytes.strip_suffix(&manifest_bytes(&state.manifest)[..]).unwrap();
     let of = |manifest: &Manifest, packs: &[PackFile]| {
-        let mut bytes = [front, &manifest_bytes(manifest)].concat();
-        bytes[0] = 4;
-        assert!(manifest.merged.is_empty());
-        varint(&mut bytes, 0);
-        varint(&mut bytes, manifest.keys_from);
-        varint(&mut bytes, packs.len() as u64);
-        bytes.extend(packs.iter().flat_map(pack_words));
-        bytes
+        snapshot_of(4, front, manifest, &packs.iter().map(pack_words).collect::<Vec<_>>())
     };
     let why = |packs: &[PackFile]| snapshot::read(&of(&state.manifest, packs)).unwrap_err().0;
     let all: Vec<_> = state.manifest.files.values().cloned().collect();
