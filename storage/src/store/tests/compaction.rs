@@ -202,6 +202,8 @@ fn what_somebody_needs_is_not_compacted() {
     node.world.store.set_uplink_needs(Some(BTreeMap::new()));
     node.fill(1);
     assert_eq!((node.check(), node.packs()), (0, Vec::new()), "a cursor holds it");
+    // What is looked for at a start is.
+    node.world.settle();
     let removed = Operation::RemoveCursor { name: CursorName::new("c").unwrap() };
     assert!(matches!(node.world.run(removed), Answer::CursorRemoved));
     // No file is sealed meanwhile: it is looked every few seconds.
