@@ -234,7 +234,14 @@ impl Entry {
             FILE_DROPPED => Self::FileDropped { start: Position::new(cursor.varint()?) },
             CONFLICTS_KEPT => Self::ConflictsKept { side: SideFile::decode(cursor)? },
             PACK_ADDED => Self::PackAdded { pack: PackFile::decode(cursor)? },
-            PACK_COMPACTED => Self::PackAdded { pack: PackFile::decode_compacted(cursor)? },
+            PACK_COMPACTED => {
+                let pack = PackFile::decode_compacted(cursor)?;
+                // Of one that is not, there is another kind.
+                if !pack.is_compacted() {
+                    return Err(EntryError::Malformed);
+                }
+                Self::PackAdded { pack }
+            }
             COMPACTION_SET => Self::CompactionSet {
                 topic: TopicName::new(get_name(cursor)?)?,
                 compact: cursor.u8()? != 0,

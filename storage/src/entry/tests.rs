@@ -259,6 +259,11 @@ fn cut_or_lengthened_entries_are_refused() {
         bytes.push(0);
         assert!(Entry::decode(entry.kind(), &Bytes::from(bytes)).is_err());
     }
+    // A pack that is not compacted has a kind of its own.
+    let mut bytes = bytes_of(&Entry::PackAdded { pack: pack(Position::ZERO) }).to_vec();
+    bytes.push(0);
+    let decoded = Entry::decode(20, &Bytes::from(bytes));
+    assert!(matches!(decoded, Err(EntryError::Malformed)), "{decoded:?}");
     assert!(matches!(Entry::decode(200, &Bytes::new()), Err(EntryError::Kind(200))));
 }
 

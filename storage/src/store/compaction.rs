@@ -114,17 +114,24 @@ impl Compaction {
 
 /// Whether a record of a batch stays, given where its order stands.
 fn is_kept(found: &StoredRecord<'_>, append_time: Timestamp, head: Option<&HeadEntry>) -> bool {
+    #[cfg(takt_planted)]
+    if takt_protocol::planted::is("compaction_takes_what_has_no_order")
+        && found.offset.is_some()
+        && found.order_sequence().zip(head).is_none()
+    {
+        return false;
+    }
+    #[cfg(takt_planted)]
+    if takt_protocol::planted::is("compaction_takes_conflicts")
+        && matches!(found.verdict, Verdict::Conflict { .. })
+    {
+        return false;
+    }
     match found.verdict {
         Verdict::Visible { order_sequence, .. } => match order_sequence.zip(head) {
             Some((sequence, head)) => !is_behind(append_time, sequence, head),
-            #[cfg(takt_planted)]
-            None if takt_protocol::planted::is("compaction_takes_what_has_no_order") => false,
             None => true,
         },
-        #[cfg(takt_planted)]
-        Verdict::Conflict { .. } if takt_protocol::planted::is("compaction_takes_conflicts") => {
-            false
-        }
         // An operator may have to decide on it, or has.
         Verdict::Conflict { listed, .. } => listed,
         Verdict::Duplicate { .. } | Verdict::PreconditionFailed { .. } => false,
