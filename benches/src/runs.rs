@@ -81,7 +81,7 @@ impl Runs {
                 conflicts: Vec::new(),
             };
             fill(numbers, &mut input);
-            let info = RunWriter::write(&*all.disk, input).expect("room for a run");
+            let info = RunWriter::write(&*all.disk, &mut input).expect("room for a run");
             let run = KeyRun::open(&*all.disk, JOURNAL, &info).expect("the run just written");
             all.runs.push(Arc::new(run));
             while let Some(range) = all.due() {

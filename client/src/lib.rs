@@ -48,10 +48,12 @@ mod testing;
 pub use admin::{Admin, AdminError};
 pub use connection::{Client, ClientOptions, ConnectError, Connector};
 pub use consumer::{CommitError, ConsumeError, Consumer, Delivered, DeliveredBatch, Start};
-pub use producer::{BatchReceiptFuture, Producer, PublishError, Receipt, ReceiptFuture, SendError};
+pub use producer::{
+    BatchReceiptFuture, EventBatch, Producer, PublishError, Receipt, ReceiptFuture, SendError,
+};
 pub use takt_protocol::batch::{Compression, Place};
 pub use takt_protocol::codes::ErrorCode;
-pub use takt_protocol::event::{Attribute, DedupKeys, Event, EventError, Value};
+pub use takt_protocol::event::{Attribute, DedupKeys, Event, EventError, EventRef, Value};
 pub use takt_protocol::words::{
     CursorName, NodeName, Offset, OrderKey, OrderSequence, PartitionId, PartitionNumber, Timestamp,
     TopicName,

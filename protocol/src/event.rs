@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, DEDUP_KEY_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{
+    ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, DEDUP_KEY_BYTES_MAX, NAME_BYTES_MAX, ORDER_KEY_BYTES_MAX,
+};
 use crate::words::{OrderKey, Timestamp};
 
 /// One event. Attributes that CloudEvents or Takt name, and that have no field here, are in
@@ -30,16 +32,40 @@ pub struct Event {
     pub attributes: Vec<Attribute>,
 }
 
+/// An event whose parts lie elsewhere: a batch is laid out from it without an allocation. Its fields are
+/// those of [`Event`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventRef<'a> {
+    /// See [`Event::id`].
+    pub id: &'a str,
+    /// See [`Event::source`].
+    pub source: &'a str,
+    /// See [`Event::kind`].
+    pub kind: &'a str,
+    /// See [`Event::time`].
+    pub time: Option<Timestamp>,
+    /// See [`Event::order_key`]: 1 to 255 bytes.
+    pub order_key: Option<&'a str>,
+    /// See [`Event::dedup`].
+    pub dedup: DedupKeys<&'a [u8]>,
+    /// See [`Event::content_type`].
+    pub content_type: Option<&'a str>,
+    /// See [`Event::data`].
+    pub data: &'a [u8],
+    /// See [`Event::attributes`].
+    pub attributes: &'a [Attribute],
+}
+
 /// Which keys tell a repeat.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum DedupKeys {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DedupKeys<K = Bytes> {
     /// Source and id; none where the id is empty.
     #[default]
     SourceAndId,
     /// A key that the producer names instead.
-    Key(Bytes),
+    Key(K),
     /// Two keys, such as a transport's id and a business id: either repeated is a repeat.
-    Two(Bytes, Bytes),
+    Two(K, K),
 }
 
 /// An attribute beside those with a field of their own.
@@ -128,7 +154,48 @@ impl Event {
     /// # Errors
     /// [`EventError`] with the first rule that is broken.
     pub fn check(&self) -> Result<(), EventError> {
-        for (attribute, text) in [("source", &self.source), ("type", &self.kind)] {
+        EventRef::from(self).check()
+    }
+}
+
+impl<'a> From<&'a Event> for EventRef<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self {
+            id: &event.id,
+            source: &event.source,
+            kind: &event.kind,
+            time: event.time,
+            order_key: event.order_key.as_ref().map(OrderKey::as_str),
+            dedup: match &event.dedup {
+                DedupKeys::SourceAndId => DedupKeys::SourceAndId,
+                DedupKeys::Key(one) => DedupKeys::Key(one),
+                DedupKeys::Two(one, two) => DedupKeys::Two(one, two),
+            },
+            content_type: event.content_type.as_deref(),
+            data: &event.data,
+            attributes: &event.attributes,
+        }
+    }
+}
+
+impl<'a> DedupKeys<&'a [u8]> {
+    /// The keys that are named, first and second.
+    pub fn named(self) -> [Option<&'a [u8]>; 2] {
+        match self {
+            Self::SourceAndId => [None, None],
+            Self::Key(one) => [Some(one), None],
+            Self::Two(one, two) => [Some(one), Some(two)],
+        }
+    }
+}
+
+impl EventRef<'_> {
+    /// Checks what can be checked without a batch around it.
+    ///
+    /// # Errors
+    /// [`EventError`] with the first rule that is broken.
+    pub fn check(&self) -> Result<(), EventError> {
+        for (attribute, text) in [("source", self.source), ("type", self.kind)] {
             if text.is_empty() {
                 return Err(EventError::Missing { attribute });
             }
@@ -137,15 +204,16 @@ impl Event {
         within("the attribute type", self.kind.len(), ATTRIBUTE_BYTES_MAX)?;
         within("the attribute id", self.id.len(), ATTRIBUTE_BYTES_MAX)?;
         within("source and id together", self.source.len() + self.id.len(), DEDUP_KEY_BYTES_MAX)?;
-        if let Some(content_type) = &self.content_type {
+        if let Some(content_type) = self.content_type {
             within("the attribute datacontenttype", content_type.len(), ATTRIBUTE_BYTES_MAX)?;
         }
-        let keys: [Option<&Bytes>; 2] = match &self.dedup {
-            DedupKeys::SourceAndId => [None, None],
-            DedupKeys::Key(one) => [Some(one), None],
-            DedupKeys::Two(one, two) => [Some(one), Some(two)],
-        };
-        for key in keys.into_iter().flatten() {
+        if let Some(order_key) = self.order_key {
+            within("the attribute partitionkey", order_key.len(), ORDER_KEY_BYTES_MAX)?;
+            if order_key.is_empty() {
+                return Err(EventError::Missing { attribute: "partitionkey" });
+            }
+        }
+        for key in self.dedup.named().into_iter().flatten() {
             within("a dedup key", key.len(), DEDUP_KEY_BYTES_MAX)?;
             if key.is_empty() {
                 return Err(EventError::Missing { attribute: "dedup key" });

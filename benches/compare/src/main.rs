@@ -36,6 +36,10 @@ use contender::ProgramsError;
 use results::{Line, ReadError, Results};
 use rounds::{Plan, RoundsError};
 
+/// For the clients of all systems: what they allocate is not what is compared.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Why there is no comparison.
 #[derive(Debug, thiserror::Error)]
 enum CompareError {

@@ -36,9 +36,11 @@ impl ClosedLoop {
                     in_flight.pop_front();
                     tally.add(called, receipts)?;
                 }
-                Some(events) = supply.next(), if in_time && in_flight.len() < window => {
+                Some(call) = supply.next(), if in_time && in_flight.len() < window => {
                     let called = Instant::now();
-                    in_flight.push_back((called, producers.next().send_batch(events).await?));
+                    let mut batch = producers.next().batch().await?;
+                    call.try_each(|event| batch.push(event)).map_err(PublishError::from)?;
+                    in_flight.push_back((called, batch.send().await?));
                 }
                 else => break,
             }

@@ -1,9 +1,10 @@
 //! Events for a measurement: the same for the same seed but for their identity.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use takt_protocol::event::Event;
+use takt_protocol::event::{Event, EventRef};
 use takt_protocol::words::{OrderKey, Timestamp};
 
 use super::BenchError;
@@ -88,7 +89,7 @@ impl Orders {
 /// Makes the events of one producer.
 #[derive(Debug, Clone)]
 pub(super) struct EventMaker {
-    source: String,
+    source: Arc<str>,
     orders: Orders,
     data: Data,
     random: SplitMix,
@@ -97,65 +98,128 @@ pub(super) struct EventMaker {
 
 impl EventMaker {
     /// Events of `orders`, from `source`, which must be new for the events to be.
-    pub fn new(source: String, seed: u64, orders: Orders, data: Data) -> Self {
-        Self { source, orders, data, random: SplitMix::new(seed), next: 0 }
+    pub fn new(source: &str, seed: u64, orders: Orders, data: Data) -> Self {
+        Self { source: source.into(), orders, data, random: SplitMix::new(seed), next: 0 }
     }
 
     /// The next `count` events. Random data lies in one allocation.
-    pub fn make(&mut self, count: usize) -> Vec<Event> {
-        let events = match self.data {
-            Data::Random(size) => {
-                let mut data = self.random_bytes(count * size);
-                (0..count).map(|_| self.event(data.split_to(size))).collect()
-            }
-            Data::Reports(_) => (0..count).map(|_| self.one()).collect(),
-        };
-        self.orders.calls += u64::from(!self.orders.each);
-        events
-    }
-
-    /// The next event.
-    pub fn one(&mut self) -> Event {
+    pub fn make(&mut self, count: usize) -> Call {
         let data = match &self.data {
-            Data::Random(size) => self.random_bytes(*size),
-            Data::Reports(reports) => {
-                let turn = self.next % reports.len() as u64;
-                reports[usize::try_from(turn).expect("less than there are")].clone()
-            }
+            Data::Random(size) => CallData::Random {
+                bytes: random_bytes(&mut self.random, count * size),
+                size: *size,
+            },
+            Data::Reports(reports) => CallData::Reports(Arc::clone(reports)),
         };
-        self.event(data)
-    }
-
-    fn event(&mut self, data: Bytes) -> Event {
-        self.next += 1;
-        let order = self.orders.draw(&mut self.random);
-        self.orders.calls += u64::from(self.orders.each);
-        let time = FIRST_TIME + i64::try_from(self.next).expect("fewer than 2^63 events");
-        Event {
-            id: digits("", self.next, 12),
-            source: self.source.clone(),
-            kind: "mfg.operation.confirmed.v1".to_owned(),
-            time: Some(Timestamp::from_micros(time)),
-            order_key: Some(OrderKey::new(&digits("PO-", order, 8)).expect("a short key")),
-            data,
-            ..Event::default()
-        }
-    }
-
-    fn random_bytes(&mut self, len: usize) -> Bytes {
-        let mut data = BytesMut::with_capacity(len + 8);
-        while data.len() < len {
-            data.put_u64_le(self.random.next());
-        }
-        data.truncate(len);
-        data.freeze()
+        let first = self.next + 1;
+        self.next += count as u64;
+        let orders = (0..count).map(|_| {
+            let order = self.orders.draw(&mut self.random);
+            self.orders.calls += u64::from(self.orders.each);
+            order
+        });
+        let orders = orders.collect();
+        self.orders.calls += u64::from(!self.orders.each);
+        Call { source: Arc::clone(&self.source), first, orders, data }
     }
 }
 
-/// A number behind a prefix, in so many digits or more, in one allocation: what an application takes
-/// for its text is not what is measured.
-fn digits(prefix: &str, number: u64, width: usize) -> String {
-    let mut text = String::with_capacity(prefix.len() + width.max(20));
+/// The events of one call, but for their texts, which follow from their numbers.
+#[derive(Debug)]
+pub(super) struct Call {
+    source: Arc<str>,
+    first: u64,
+    /// The number of each event's order.
+    orders: Vec<u64>,
+    data: CallData,
+}
+
+#[derive(Debug)]
+enum CallData {
+    /// All behind each other.
+    Random { bytes: Bytes, size: usize },
+    /// Reports in turns.
+    Reports(Arc<[Bytes]>),
+}
+
+impl Call {
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// Gives each event to `each`, in their order; none after the first that it does not take.
+    pub fn try_each<E>(
+        &self,
+        mut each: impl FnMut(EventRef<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut id, mut order_key) = (String::new(), String::new());
+        for index in 0..self.len() {
+            let number = self.first + index as u64;
+            digits(&mut id, "", number, 12);
+            digits(&mut order_key, "PO-", self.orders[index], 8);
+            let time = FIRST_TIME + i64::try_from(number).expect("fewer than 2^63 events");
+            each(EventRef {
+                id: &id,
+                source: &self.source,
+                kind: "mfg.operation.confirmed.v1",
+                time: Some(Timestamp::from_micros(time)),
+                order_key: Some(&order_key),
+                data: match &self.data {
+                    CallData::Random { bytes, size } => &bytes[index * size..(index + 1) * size],
+                    CallData::Reports(reports) => turn(reports, number),
+                },
+                ..EventRef::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The events, each with texts of its own; their data is shared.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = Vec::with_capacity(self.len());
+        let taken: Result<(), Infallible> = self.try_each(|event| {
+            let index = events.len();
+            events.push(Event {
+                id: event.id.to_owned(),
+                source: event.source.to_owned(),
+                kind: event.kind.to_owned(),
+                time: event.time,
+                order_key: event.order_key.map(|key| OrderKey::new(key).expect("a short key")),
+                data: match &self.data {
+                    CallData::Random { bytes, size } => {
+                        bytes.slice(index * size..(index + 1) * size)
+                    }
+                    CallData::Reports(reports) => turn(reports, self.first + index as u64).clone(),
+                },
+                ..Event::default()
+            });
+            Ok(())
+        });
+        let Ok(()) = taken;
+        events
+    }
+}
+
+/// The report that is the data of the event of this number.
+fn turn(reports: &[Bytes], number: u64) -> &Bytes {
+    let turn = (number - 1) % reports.len() as u64;
+    &reports[usize::try_from(turn).expect("less than there are")]
+}
+
+fn random_bytes(random: &mut SplitMix, len: usize) -> Bytes {
+    let mut data = BytesMut::with_capacity(len + 8);
+    while data.len() < len {
+        data.put_u64_le(random.next());
+    }
+    data.truncate(len);
+    data.freeze()
+}
+
+/// Writes a number behind a prefix, in so many digits or more: what an application takes for its text is
+/// not what is measured.
+fn digits(text: &mut String, prefix: &str, number: u64, width: usize) {
+    text.clear();
     text.push_str(prefix);
     let mut places = 10_u64.pow(u32::try_from(width.clamp(1, 19)).unwrap_or(19) - 1);
     while number / places >= 10 {
@@ -166,5 +230,4 @@ fn digits(prefix: &str, number: u64, width: usize) -> String {
         text.push(char::from(b'0' + digit));
         places /= 10;
     }
-    text
 }

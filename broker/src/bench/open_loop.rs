@@ -54,7 +54,7 @@ impl OpenLoop {
     ) -> Result<Duration, SendError> {
         let mut late_max = Duration::ZERO;
         for number in 0..self.records {
-            let event = self.maker.one();
+            let event = self.maker.make(1).events().pop().expect("one was made");
             let due = start + self.schedule.after(number);
             if let Some(time) = wait(due, Instant::now()) {
                 thread::sleep(time);

@@ -176,7 +176,7 @@ impl Plan<'_> {
         // In an open loop each event is a call, too.
         let each = self.each || matches!(self.pace, Pace::Open { .. });
         let orders = Orders::shared(self.events.orders, topics, first, step, each);
-        EventMaker::new(source, seed, orders, data)
+        EventMaker::new(&source, seed, orders, data)
     }
 
     async fn supply(&self, maker: EventMaker, records: u64) -> Supply {

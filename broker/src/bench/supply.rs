@@ -1,16 +1,15 @@
 //! The events of one producer, made ahead on a thread of their own.
 
-use takt_protocol::event::Event;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::BenchError;
-use super::events::EventMaker;
+use super::events::{Call, EventMaker};
 
 /// The events of one producer, call by call.
 #[derive(Debug)]
 pub(super) struct Supply {
-    made: mpsc::Receiver<Vec<Event>>,
+    made: mpsc::Receiver<Call>,
     making: JoinHandle<()>,
 }
 
@@ -28,7 +27,7 @@ impl Supply {
     }
 
     /// The events of the next call; `None` behind the last. May be dropped and called again.
-    pub async fn next(&mut self) -> Option<Vec<Event>> {
+    pub async fn next(&mut self) -> Option<Call> {
         self.made.recv().await
     }
 
@@ -43,7 +42,7 @@ fn make(
     mut maker: EventMaker,
     records: u64,
     batch: usize,
-    sender: &mpsc::Sender<Vec<Event>>,
+    sender: &mpsc::Sender<Call>,
     filled: oneshot::Sender<()>,
 ) {
     let mut filled = Some(filled);

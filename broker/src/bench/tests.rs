@@ -136,8 +136,7 @@ fn reports_are_json_of_a_known_size() {
     assert!(reports.iter().all(|report| report.len() as u64 <= REPORT_BYTES_MAX));
     assert!(data.mean_bytes() > 100);
     let events =
-        EventMaker::new("//bench/1".to_owned(), 1, Orders::shared(10, 1, 0, 1, false), data)
-            .make(20);
+        EventMaker::new("//bench/1", 1, Orders::shared(10, 1, 0, 1, false), data).make(20).events();
     for event in &events {
         let report: serde_json::Value = serde_json::from_slice(&event.data).unwrap();
         assert!(report.is_object());
@@ -175,12 +174,12 @@ async fn times_count_from_when_events_were_due() {
 fn events_are_the_same_for_a_seed_and_none_repeats_another() {
     let make = |seed| {
         let mut maker = EventMaker::new(
-            "//bench/1".to_owned(),
+            "//bench/1",
             seed,
             Orders::shared(10, 1, 0, 1, false),
             Data::Random(100),
         );
-        [maker.make(30), maker.make(12)].concat()
+        [maker.make(30).events(), maker.make(12).events()].concat()
     };
     let events = make(7);
     assert_eq!(events, make(7));
@@ -279,8 +278,8 @@ fn each_order_is_of_one_topic() {
     for (number, own) in [(0, &[0, 2, 4][..]), (1, &[1, 3])] {
         for each in [false, true] {
             let orders = Orders::shared(50, 5, number, 2, each);
-            let mut maker = EventMaker::new("//bench/1".to_owned(), 1, orders, Data::Random(8));
-            let events: Vec<_> = (0..30).flat_map(|_| maker.make(20)).collect();
+            let mut maker = EventMaker::new("//bench/1", 1, orders, Data::Random(8));
+            let events: Vec<_> = (0..30).flat_map(|_| maker.make(20).events()).collect();
             for (at, event) in events.iter().enumerate() {
                 let key = event.order_key.as_ref().expect("it has one").as_str();
                 let order: usize = key.trim_start_matches("PO-").parse().expect("a number");

@@ -10,7 +10,6 @@ mod cursor;
 mod event_line;
 mod import;
 mod init;
-mod memory;
 mod order;
 mod outcome;
 pub mod output;
@@ -114,7 +113,6 @@ enum Online {
 
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
-    memory::give_back_what_is_free();
     let Cli { common, command } = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use takt_protocol::batch::{BatchBuilder, Compression, PushError};
-use takt_protocol::event::{Event, EventError};
-use takt_protocol::hashing::route;
+use takt_protocol::event::{EventError, EventRef};
+use takt_protocol::hashing::route_bytes;
 use takt_protocol::words::{PartitionNumber, Sequence};
 
 use super::waiters::{Waiter, Waiters};
@@ -18,6 +18,13 @@ pub(super) struct BatchSettings {
     pub bytes: usize,
     pub records: usize,
     pub compression: Compression,
+}
+
+impl BatchSettings {
+    /// Whether the batch is large enough to be sealed.
+    pub fn is_reached(&self, batch: &BatchBuilder) -> bool {
+        batch.records() >= self.records || batch.bytes() >= self.bytes
+    }
 }
 
 /// Why an event did not go into its open batch; the waiter comes back.
@@ -84,17 +91,17 @@ impl Batcher {
     pub fn push(
         &mut self,
         now: Instant,
-        event: &Event,
+        event: &EventRef<'_>,
         waiter: Waiter,
         cost: usize,
     ) -> Result<(), Rejected> {
         let partitions = u16::try_from(self.lanes.len()).expect("as many as were given");
-        let number = route(event.order_key.as_ref(), partitions);
+        let number = route_bytes(event.order_key.map(str::as_bytes), partitions);
         let lane = &mut self.lanes[usize::from(number.get())];
         if lane.is_full(&self.settings) {
             return Err(Rejected::Full(waiter));
         }
-        match lane.builder.push(event) {
+        match lane.builder.push(*event) {
             Ok(()) => {}
             Err(PushError::Full) => {
                 lane.full = true;
@@ -151,8 +158,6 @@ impl Batcher {
 
 impl Lane {
     fn is_full(&self, settings: &BatchSettings) -> bool {
-        self.full
-            || self.builder.records() >= settings.records
-            || self.builder.bytes() >= settings.bytes
+        self.full || settings.is_reached(&self.builder)
     }
 }

@@ -112,8 +112,8 @@ impl ProducerBuilder {
             transient,
             in_flight_bytes_max: in_flight_bytes,
         };
-        let shared = Arc::new(Shared::new(in_flight_bytes));
-        let core = Core::new(ProducerClient::new(config), batch, Arc::clone(&shared));
+        let shared = Arc::new(Shared::new(in_flight_bytes, batch));
+        let core = Core::new(ProducerClient::new(config), Arc::clone(&shared));
         let (sender, commands) = mpsc::unbounded_channel();
         tokio::spawn(Task { topic, connector, core, commands }.run());
         Ok(Producer { shared, commands: sender })

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use takt_protocol::codes::ErrorCode;
-use takt_protocol::event::Event;
+use takt_protocol::event::{Event, EventRef};
 use takt_protocol::session::Refusal;
 use takt_protocol::session::producer::{ProducerClient, ProducerEvent};
 use takt_protocol::wire::BatchReceipt;
 use takt_protocol::words::Sequence;
 use tokio::sync::oneshot;
 
-use super::batcher::{BatchSettings, Batcher, Load, Rejected};
+use super::batcher::{Batcher, Load, Rejected, Sealed};
+use super::event_batch::Part;
 use super::receipt::{Outcome, PublishError, Receipt};
 use super::shared::{Shared, event_cost};
 use super::waiters::{CallId, Calls, Waiter};
@@ -33,6 +34,12 @@ pub(super) enum Command {
         cost: usize,
         done: oneshot::Sender<Vec<Outcome>>,
     },
+    /// Events that are laid out, at least one; each part has its share of the room that was taken.
+    LaidOut {
+        parts: Vec<Part>,
+        events: usize,
+        done: oneshot::Sender<Vec<Outcome>>,
+    },
     Flush {
         done: oneshot::Sender<()>,
     },
@@ -50,7 +57,7 @@ pub(super) enum Step {
     Over,
 }
 
-/// What has not been laid out yet, in order.
+/// What is not in a batch yet, in order.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum Input {
@@ -66,6 +73,11 @@ enum Input {
         cost: usize,
         index: usize,
     },
+    /// What is left of it, at least one part.
+    LaidOut {
+        call: CallId,
+        parts: VecDeque<Part>,
+    },
     Flush {
         done: oneshot::Sender<()>,
     },
@@ -74,7 +86,6 @@ enum Input {
 #[derive(Debug)]
 pub(super) struct Core {
     pub session: ProducerClient,
-    settings: BatchSettings,
     shared: Arc<Shared>,
     input: VecDeque<Input>,
     batcher: Option<Batcher>,
@@ -88,10 +99,9 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn new(session: ProducerClient, settings: BatchSettings, shared: Arc<Shared>) -> Self {
+    pub fn new(session: ProducerClient, shared: Arc<Shared>) -> Self {
         Self {
             session,
-            settings,
             shared,
             input: VecDeque::new(),
             batcher: None,
@@ -113,6 +123,9 @@ impl Core {
                 let call = self.calls.open(events.len(), done);
                 Input::Many { call, events: events.into(), cost, index: 0 }
             }
+            Command::LaidOut { parts, events, done } => {
+                Input::LaidOut { call: self.calls.open(events, done), parts: parts.into() }
+            }
             Command::Flush { done } => Input::Flush { done },
         });
         false
@@ -131,7 +144,10 @@ impl Core {
         let mut step = Step::GoOn;
         while let Some(event) = self.session.poll_event() {
             match event {
-                ProducerEvent::Opened { .. } => self.shared.opened(),
+                ProducerEvent::Opened { .. } => {
+                    let partitions = self.session.partitions();
+                    self.shared.opened(partitions.expect("an open session knows its topic"));
+                }
                 ProducerEvent::Settled(receipt) => {
                     self.stalled = false;
                     self.settle(&receipt);
@@ -156,7 +172,7 @@ impl Core {
             }
         }
         if let (None, Some(partitions)) = (&self.batcher, self.session.partitions()) {
-            self.batcher = Some(Batcher::new(self.settings, partitions, now));
+            self.batcher = Some(Batcher::new(*self.shared.settings(), partitions, now));
         }
         loop {
             let everything = self.gather(now) || closing;
@@ -189,6 +205,11 @@ impl Core {
                 Input::Many { call, events, index, .. } => {
                     calls.settle(call, index, events.iter().map(|_| Err(error.clone())));
                 }
+                Input::LaidOut { call, parts } => {
+                    for part in parts {
+                        part.waiters(call).settle(calls, || Err(error.clone()));
+                    }
+                }
                 Input::Flush { .. } => {}
             }
         }
@@ -197,7 +218,7 @@ impl Core {
     }
 
     /// Lays out what was given until a batch must be sealed first. True where every open batch must
-    /// be, for a flush.
+    /// be, for a flush or for batches that were given as such.
     fn gather(&mut self, now: Instant) -> bool {
         let Some(batcher) = &mut self.batcher else { return false };
         let Self { calls, shared, .. } = self;
@@ -207,7 +228,7 @@ impl Core {
                     let Some(Input::One { event, cost, waiter }) = self.input.pop_front() else {
                         unreachable!("it was at the front")
                     };
-                    match batcher.push(now, &event, waiter, cost) {
+                    match batcher.push(now, &EventRef::from(&event), waiter, cost) {
                         Ok(()) => {}
                         Err(Rejected::Full(waiter)) => {
                             self.input.push_front(Input::One { event, cost, waiter });
@@ -220,10 +241,10 @@ impl Core {
                     }
                 }
                 Input::Many { call, events, cost, index } => {
-                    while let Some(event) = events.front() {
+                    while let Some(event) = events.front().map(EventRef::from) {
                         let waiter = Waiter::Part { call: *call, index: *index };
-                        let share = event_cost(event).min(*cost);
-                        match batcher.push(now, event, waiter, share) {
+                        let share = event_cost(&event).min(*cost);
+                        match batcher.push(now, &event, waiter, share) {
                             Ok(()) => {}
                             Err(Rejected::Full(_)) => return false,
                             Err(Rejected::Event(waiter, error)) => {
@@ -237,6 +258,7 @@ impl Core {
                     }
                     self.input.pop_front();
                 }
+                Input::LaidOut { .. } => return true,
                 Input::Flush { .. } if !batcher.is_empty() => return true,
                 Input::Flush { .. } => {
                     let Some(Input::Flush { done }) = self.input.pop_front() else {
@@ -265,13 +287,27 @@ impl Core {
             return false;
         }
         let everything = everything || self.in_flight.is_empty();
-        let Some(partition) = batcher.due(now, everything) else { return false };
         let Some(first_sequence) = self.session.next_sequence() else { return false };
-        let Some(sealed) = batcher.seal(partition, first_sequence) else { return false };
+        let due = batcher.due(now, everything);
+        let sealed = due.and_then(|partition| batcher.seal(partition, first_sequence));
+        let sealed = sealed.or_else(|| self.next_part(first_sequence));
+        let Some(sealed) = sealed else { return false };
         let submitted = self.session.submit(sealed.bytes);
         submitted.expect("a batch with the session's next sequence, while it has room, is taken");
         self.in_flight.push_back(sealed.load);
         true
+    }
+
+    /// Seals the next part of what was given laid out, where that comes next.
+    fn next_part(&mut self, first_sequence: Sequence) -> Option<Sealed> {
+        let Some(Input::LaidOut { call, parts }) = self.input.front_mut() else { return None };
+        let (call, part) = (*call, parts.pop_front().expect("at least one part"));
+        if parts.is_empty() {
+            self.input.pop_front();
+        }
+        let (sealed, builder) = part.seal(call, first_sequence);
+        self.shared.keep(builder);
+        Some(sealed)
     }
 
     fn settle(&mut self, receipt: &BatchReceipt) {

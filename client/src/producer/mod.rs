@@ -10,6 +10,7 @@
 mod batcher;
 mod builder;
 mod core;
+mod event_batch;
 mod receipt;
 mod shared;
 mod task;
@@ -20,10 +21,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use takt_protocol::event::Event;
+use takt_protocol::event::{Event, EventRef};
 use tokio::sync::{mpsc, oneshot};
 
 pub use builder::ProducerBuilder;
+pub use event_batch::EventBatch;
 pub use receipt::{
     BatchReceiptFuture, BuildError, PublishError, Receipt, ReceiptFuture, SendError,
 };
@@ -49,7 +51,11 @@ impl Producer {
     /// # Errors
     /// [`SendError::Closed`] where the producer is over.
     pub async fn send(&self, event: Event) -> Result<ReceiptFuture, SendError> {
-        let cost = self.shared.take(event_cost(&event)).await.map_err(SendError::Closed)?;
+        let cost = self
+            .shared
+            .take(event_cost(&EventRef::from(&event)))
+            .await
+            .map_err(SendError::Closed)?;
         self.hand_over(event, cost)
     }
 
@@ -58,20 +64,25 @@ impl Producer {
     /// # Errors
     /// [`SendError::WouldBlock`] with the event where there is no room, and [`SendError::Closed`].
     pub fn try_send(&self, event: Event) -> Result<ReceiptFuture, SendError> {
-        match self.shared.try_take(event_cost(&event)).map_err(SendError::Closed)? {
+        match self
+            .shared
+            .try_take(event_cost(&EventRef::from(&event)))
+            .map_err(SendError::Closed)?
+        {
             Some(cost) => self.hand_over(event, cost),
             None => Err(SendError::WouldBlock(Box::new(event))),
         }
     }
 
-    /// Hands many events over, in order, with one future for all of their receipts: the cheapest
-    /// way. Waits for room for all of them; where they are more than the whole window, until it is
+    /// Hands many events over, in order, with one future for all of their receipts; [`Producer::batch`]
+    /// is a cheaper way. Waits for room for all of them; where they are more than the whole window, until it is
     /// empty.
     ///
     /// # Errors
     /// [`SendError::Closed`] where the producer is over.
     pub async fn send_batch(&self, events: Vec<Event>) -> Result<BatchReceiptFuture, SendError> {
-        let cost = events.iter().map(event_cost).fold(0, usize::saturating_add);
+        let cost =
+            events.iter().map(|event| event_cost(&event.into())).fold(0, usize::saturating_add);
         let cost = self.shared.take(cost).await.map_err(SendError::Closed)?;
         let (done, results) = oneshot::channel();
         let count = events.len();
@@ -81,6 +92,16 @@ impl Producer {
             self.command(Command::Many { events, cost, done })?;
         }
         Ok(BatchReceiptFuture { results, events: count })
+    }
+
+    /// An empty batch for many events, which are laid out as they come: the cheapest way to publish.
+    /// Waits until the node has admitted the producer.
+    ///
+    /// # Errors
+    /// [`PublishError`] where it refuses, or the producer is over.
+    pub async fn batch(&self) -> Result<EventBatch, PublishError> {
+        let partitions = self.shared.ready().await?;
+        Ok(EventBatch::new(self.clone(), partitions))
     }
 
     /// Sends everything that was handed over before, without lingering, and waits until the node has
@@ -104,7 +125,7 @@ impl Producer {
     /// # Errors
     /// [`PublishError`] where it refuses, such as for want of the topic or of the right to it.
     pub async fn ready(&self) -> Result<(), PublishError> {
-        self.shared.ready().await
+        self.shared.ready().await.map(|_| ())
     }
 
     /// Flushes and ends the producer, also under its other handles: their sends fail afterwards.

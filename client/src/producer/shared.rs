@@ -1,20 +1,23 @@
 //! What the application's side and the task of a producer share: room, and how it stands.
 
-use takt_protocol::event::{DedupKeys, Event};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use takt_protocol::batch::BatchBuilder;
+use takt_protocol::event::EventRef;
 use tokio::sync::{Semaphore, TryAcquireError, watch};
 
+use super::batcher::BatchSettings;
 use super::receipt::PublishError;
+
+/// Builders that are kept for their buffers; each may have as much as a batch.
+const BUILDERS_KEPT: usize = 8;
 
 /// What an event takes up beside its bytes, roughly.
 const EVENT_OVERHEAD_BYTES: usize = 256;
 
 /// The room that an event takes up in a producer's window, in bytes.
-pub(super) fn event_cost(event: &Event) -> usize {
-    let keys = match &event.dedup {
-        DedupKeys::SourceAndId => 0,
-        DedupKeys::Key(one) => one.len(),
-        DedupKeys::Two(one, two) => one.len() + two.len(),
-    };
+pub(super) fn event_cost(event: &EventRef<'_>) -> usize {
+    let keys: usize = event.dedup.named().into_iter().flatten().map(<[u8]>::len).sum();
     EVENT_OVERHEAD_BYTES + event.id.len() + event.data.len() + keys + 64 * event.attributes.len()
 }
 
@@ -34,14 +37,40 @@ pub(super) struct Shared {
     room: Semaphore,
     room_bytes: usize,
     standing: watch::Sender<Standing>,
+    settings: BatchSettings,
+    /// Of the topic; there once the producer is open.
+    partitions: OnceLock<u16>,
+    /// Empty ones, for batches that the application lays out.
+    builders: Mutex<Vec<BatchBuilder>>,
 }
 
 impl Shared {
-    pub fn new(room_bytes: usize) -> Self {
+    pub fn new(room_bytes: usize, settings: BatchSettings) -> Self {
         Self {
             room: Semaphore::new(room_bytes),
             room_bytes,
             standing: watch::Sender::new(Standing::Opening),
+            settings,
+            partitions: OnceLock::new(),
+            builders: Mutex::default(),
+        }
+    }
+
+    pub fn settings(&self) -> &BatchSettings {
+        &self.settings
+    }
+
+    /// An empty builder.
+    pub fn builder(&self) -> BatchBuilder {
+        let kept = self.builders.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| BatchBuilder::new(self.settings.compression))
+    }
+
+    /// Takes an empty builder back.
+    pub fn keep(&self, builder: BatchBuilder) {
+        let mut kept = self.builders.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < BUILDERS_KEPT {
+            kept.push(builder);
         }
     }
 
@@ -72,8 +101,10 @@ impl Shared {
         self.room.add_permits(cost);
     }
 
-    /// Notes that the node has admitted the producer.
-    pub fn opened(&self) {
+    /// Notes that the node has admitted the producer to its topic of so many partitions.
+    pub fn opened(&self, partitions: u16) {
+        // It has as many each time.
+        let _ = self.partitions.set(partitions);
         self.standing.send_if_modified(|standing| {
             let first = *standing == Standing::Opening;
             if first {
@@ -107,12 +138,12 @@ impl Shared {
         }
     }
 
-    /// Waits until the node has admitted the producer.
-    pub async fn ready(&self) -> Result<(), PublishError> {
+    /// Waits until the node has admitted the producer. Gives how many partitions its topic has.
+    pub async fn ready(&self) -> Result<u16, PublishError> {
         let mut standing = self.standing.subscribe();
         // The sender is `self`, so waiting ends with a standing.
         match standing.wait_for(|standing| *standing != Standing::Opening).await.as_deref() {
-            Ok(Standing::Open) => Ok(()),
+            Ok(Standing::Open) => self.partitions.get().copied().ok_or(PublishError::Closed),
             Ok(Standing::Closed(error)) => Err(error.clone()),
             Ok(Standing::Opening) | Err(_) => Err(PublishError::Closed),
         }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use takt_protocol::codes::ErrorCode;
-use takt_protocol::event::{Event, EventError};
+use takt_protocol::event::{Event, EventError, EventRef};
 use takt_protocol::hashing::route;
 use takt_protocol::words::OrderSequence;
 
@@ -230,6 +230,116 @@ async fn each_event_of_a_call_has_its_own_outcome() {
     }
     assert!(producer.send_batch(Vec::new()).await.unwrap().await.is_empty());
     producer.flush().await.unwrap();
+}
+
+/// The same events, laid out by the application: of each partition in their order, in batches of at most
+/// so many, with an outcome for each.
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_the_application_keeps_order_and_bounds() {
+    let (client, node) = TestNode::start(4);
+    let producer = client.producer("orders").name("mes-7").batch_records(8).build().unwrap();
+    let events: Vec<Event> =
+        (0..100).map(|i| event(&format!("{i}"), &format!("PO-{}", i % 7))).collect();
+    let mut batch = producer.batch().await.unwrap();
+    for (index, event) in events.iter().enumerate() {
+        if index == 50 {
+            // What cannot be sent is refused at once, and is no part of it.
+            let nameless = Event { source: String::new(), ..event.clone() };
+            let error = EventError::Missing { attribute: "source" };
+            assert_eq!(batch.push(&nameless), Err(error));
+            let large = vec![0; 1 << 20];
+            let large = EventRef { data: &large, ..EventRef::from(event) };
+            assert!(matches!(batch.push(large), Err(EventError::TooLong { .. })));
+        }
+        batch.push(event).unwrap();
+    }
+    assert_eq!((batch.len(), batch.is_empty()), (100, false));
+    let outcomes = batch.send().await.unwrap().await;
+    assert_eq!(outcomes.len(), 100);
+    for (outcome, event) in outcomes.into_iter().zip(&events) {
+        let Receipt::Appended { place, .. } = outcome.unwrap() else { panic!("all are new") };
+        assert_eq!(place.partition, route(event.order_key.as_ref(), 4));
+        let partition = usize::from(place.partition.get());
+        let offset = usize::try_from(place.offset.get()).unwrap();
+        assert_eq!(&node.model().stored[partition][offset], event);
+    }
+    for stored in &node.model().stored {
+        let ids: Vec<u32> = stored.iter().map(|event| event.id.parse().unwrap()).collect();
+        assert!(ids.is_sorted(), "{ids:?}");
+    }
+    let firsts: Vec<u64> = node.model().arrived.iter().map(|(first, _)| *first).collect();
+    assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] <= 8), "{firsts:?}");
+    let none = producer.batch().await.unwrap();
+    assert!(none.is_empty() && none.send().await.unwrap().await.is_empty());
+    producer.flush().await.unwrap();
+}
+
+/// What was sent one by one before goes first, though it might have waited for more, and what comes
+/// behind stays behind.
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_the_application_takes_its_turn() {
+    let (client, node) = TestNode::start(1);
+    node.model().acts.extend([Act::Hold, Act::Store, Act::Cut]);
+    let linger = Duration::from_mins(1);
+    let producer = client.producer("orders").name("mes-7").linger(linger).build().unwrap();
+    producer.ready().await.unwrap();
+    let mut receipts = vec![producer.send(event("0", "")).await.unwrap()];
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    receipts.push(producer.send(event("1", "")).await.unwrap());
+    let mut batch = producer.batch().await.unwrap();
+    for id in ["2", "3", "4"] {
+        batch.push(&event(id, "PO-1")).unwrap();
+    }
+    let answers = batch.send().await.unwrap();
+    receipts.push(producer.send(event("5", "")).await.unwrap());
+    let flushed = producer.flush();
+    node.release();
+    flushed.await.unwrap();
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert_eq!(answers.await, [Ok(appended(2, 1)), Ok(appended(3, 2)), Ok(appended(4, 3))]);
+    assert_eq!(node.model().stored_ids(), ["0", "1", "2", "3", "4", "5"]);
+}
+
+/// The window is one for all: what a batch took of it is given back, also where it is more than the
+/// window, and where the producer ends.
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_the_application_takes_room_and_gives_it_back() {
+    let (client, node) = TestNode::start(1);
+    let producer = client.producer("orders").name("mes-7").batch_records(2).in_flight_bytes(1_000);
+    let producer = producer.build().unwrap();
+    let big = |id: &str| Event { data: vec![0; 600].into(), ..event(id, "") };
+    let mut batch = producer.batch().await.unwrap();
+    for id in 0..5 {
+        batch.push(&big(&format!("{id}"))).unwrap();
+    }
+    assert!(batch.send().await.unwrap().await.iter().all(Result::is_ok));
+    node.model().acts.push_back(Act::Hold);
+    let all = producer.try_send(big("a")).unwrap();
+    assert!(matches!(producer.try_send(big("b")), Err(SendError::WouldBlock(_))));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut late = producer.batch().await.unwrap();
+    late.push(&event("c", "")).unwrap();
+    late.push(&event("d", "")).unwrap();
+    let waiting = tokio::spawn(async move { late.send().await });
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!waiting.is_finished(), "there is no room");
+    node.release();
+    all.await.unwrap();
+    let outcomes = waiting.await.unwrap().unwrap().await;
+    assert!(outcomes.iter().all(Result::is_ok));
+
+    node.model().acts.push_back(Act::Hold);
+    let first = producer.send(event("e", "")).await.unwrap();
+    let mut left = producer.batch().await.unwrap();
+    left.push(&event("f", "")).unwrap();
+    let left = left.send().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    node.stop();
+    assert!(matches!(first.await, Err(PublishError::Unreachable { .. })));
+    assert!(matches!(left.await[..], [Err(PublishError::Unreachable { .. })]));
+    assert!(producer.batch().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

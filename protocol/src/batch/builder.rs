@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::event::{Event, EventError};
+use crate::event::{EventError, EventRef};
 use crate::hashing::{DigestFields, DigestHasher};
 use crate::limits::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX, batch_bytes_max};
 use crate::words::{PartitionNumber, Sequence, Timestamp};
@@ -75,9 +75,10 @@ impl BatchBuilder {
     /// # Errors
     /// [`PushError::Full`] where another batch would take it, [`PushError::Event`] where none
     /// would.
-    pub fn push(&mut self, event: &Event) -> Result<(), PushError> {
+    pub fn push<'a>(&mut self, event: impl Into<EventRef<'a>>) -> Result<(), PushError> {
+        let event = event.into();
         event.check()?;
-        let record_bound = index::record_bytes_max(event) + event.data.len();
+        let record_bound = index::record_bytes_max(&event) + event.data.len();
         if record_bound > RECORD_BYTES_MAX {
             let (len, max) = (record_bound, RECORD_BYTES_MAX);
             return Err(EventError::TooLong { what: "the event", len, max }.into());
@@ -95,22 +96,21 @@ impl BatchBuilder {
         }
         self.base_time = self.base_time.or(time);
         self.bound = bound;
-        let order_key = event.order_key.as_ref().map(|key| key.as_str().as_bytes());
+        let order_key = event.order_key.map(str::as_bytes);
         let order = order_key.map(|key| self.orders.number(key));
         let source = self.strings.number(event.source.as_bytes());
         let kind = self.strings.number(event.kind.as_bytes());
-        let content_type = event.content_type.as_deref();
-        let content_type = content_type.map(|text| self.strings.number(text.as_bytes()));
+        let content_type = event.content_type.map(|text| self.strings.number(text.as_bytes()));
         let fields = DigestFields {
             order_key,
             kind: event.kind.as_bytes(),
-            content_type: event.content_type.as_deref().map(str::as_bytes),
+            content_type: event.content_type.map(str::as_bytes),
             time: event.time,
         };
-        let digest = self.hasher.digest(&fields, [&event.data[..]]);
+        let digest = self.hasher.digest(&fields, [event.data]);
         let numbers = Numbers { source, kind, order, content_type, base_time };
-        index::put_event(&mut self.records, event, digest, &numbers, &mut self.scratch);
-        self.payload.extend_from_slice(&event.data);
+        index::put_event(&mut self.records, &event, digest, &numbers, &mut self.scratch);
+        self.payload.extend_from_slice(event.data);
         self.record_count += 1;
         Ok(())
     }

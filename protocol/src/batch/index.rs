@@ -17,7 +17,7 @@
 
 use bytes::Bytes;
 
-use crate::event::{Attribute, DedupKeys, Event, Value};
+use crate::event::{Attribute, DedupKeys, Event, EventRef, Value};
 use crate::limits::{
     ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, DEDUP_KEY_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX,
 };
@@ -247,16 +247,12 @@ pub(super) struct Numbers {
 /// Appends an event as a record; its attributes are laid out in `attributes` first.
 pub(super) fn put_event(
     out: &mut Vec<u8>,
-    event: &Event,
+    event: &EventRef<'_>,
     digest: Digest,
     numbers: &Numbers,
     attributes: &mut Vec<u8>,
 ) {
-    let (key, second_key) = match &event.dedup {
-        DedupKeys::SourceAndId => (None, None),
-        DedupKeys::Key(one) => (Some(one), None),
-        DedupKeys::Two(one, two) => (Some(one), Some(two)),
-    };
+    let [key, second_key] = event.dedup.named();
     attributes.clear();
     event.attributes.iter().for_each(|a| put_attribute(attributes, a));
     let mut flags = 0;
@@ -270,15 +266,15 @@ pub(super) fn put_event(
         id: event.id.as_bytes(),
         source: event.source.as_bytes(),
         kind: event.kind.as_bytes(),
-        order_key: event.order_key.as_ref().map(|key| key.as_str().as_bytes()),
+        order_key: event.order_key.map(str::as_bytes),
         order_index: numbers.order,
-        content_type: event.content_type.as_deref().map(str::as_bytes),
+        content_type: event.content_type.map(str::as_bytes),
         time: event.time,
         digest,
         data_at: 0,
         data_len: event.data.len(),
-        key: key.map_or(&[], |key| &key[..]),
-        second_key: second_key.map_or(&[], |key| &key[..]),
+        key: key.unwrap_or_default(),
+        second_key: second_key.unwrap_or_default(),
         attributes,
     };
     put_record(out, &record, numbers);
@@ -310,12 +306,8 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &RecordView<'_>, numbers: &N
 }
 
 /// An upper bound of what [`put_record`] and the tables take for an event, data not counted.
-pub(super) fn record_bytes_max(event: &Event) -> usize {
-    let keys = match &event.dedup {
-        DedupKeys::SourceAndId => 0,
-        DedupKeys::Key(one) => one.len() + 10,
-        DedupKeys::Two(one, two) => one.len() + two.len() + 20,
-    };
+pub(super) fn record_bytes_max(event: &EventRef<'_>) -> usize {
+    let keys: usize = event.dedup.named().into_iter().flatten().map(|key| key.len() + 10).sum();
     let attributes: usize = event
         .attributes
         .iter()
@@ -328,9 +320,9 @@ pub(super) fn record_bytes_max(event: &Event) -> usize {
             a.name.len() + value + 24
         })
         .sum();
-    let order = event.order_key.as_ref().map_or(0, |key| key.as_str().len() + 3);
+    let order = event.order_key.map_or(0, |key| key.len() + 3);
     let shared = event.source.len() + event.kind.len();
-    let content_type = event.content_type.as_ref().map_or(0, String::len);
+    let content_type = event.content_type.map_or(0, str::len);
     96 + event.id.len() + keys + attributes + order + shared + content_type
 }
 

@@ -181,7 +181,7 @@ impl Model {
 }
 
 fn seal(disk: &SimDisk, file: &LiveFile) -> RunReader {
-    let input = RunInput {
+    let mut input = RunInput {
         journal: JOURNAL,
         start: file.start(),
         end: Position::new(1 << 40),
@@ -194,7 +194,7 @@ fn seal(disk: &SimDisk, file: &LiveFile) -> RunReader {
         orders: file.orders().iter().copied().collect(),
         conflicts: Vec::new(),
     };
-    let info = RunWriter::write(disk, input).unwrap();
+    let info = RunWriter::write(disk, &mut input).unwrap();
     RunReader::open(disk, JOURNAL, &info).unwrap()
 }
 

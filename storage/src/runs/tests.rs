@@ -80,7 +80,7 @@ fn input(batches: u64, slots: u32, keys: u64) -> RunInput {
 
 fn write(input: &RunInput) -> (SimDisk, RunInfo) {
     let disk = SimDisk::new();
-    let info = RunWriter::write(&disk, input.clone()).unwrap();
+    let info = RunWriter::write(&disk, &mut input.clone()).unwrap();
     (disk, info)
 }
 
@@ -247,11 +247,11 @@ fn another_length_or_file_is_refused() {
 fn a_run_has_its_name_only_when_it_is_durable() {
     let whole = input(40, 2, 10);
     let clean = SimDisk::new();
-    let info = RunWriter::write(&clean, whole.clone()).unwrap();
+    let info = RunWriter::write(&clean, &mut whole.clone()).unwrap();
     for cut in 0..clean.operations() {
         let disk = SimDisk::new();
         disk.cut_power_at(cut);
-        assert!(RunWriter::write(&disk, whole.clone()).is_err());
+        assert!(RunWriter::write(&disk, &mut whole.clone()).is_err());
         for seed in 0..16_u64 {
             let image =
                 disk.crash_image(&mut |n| xxh3_128(format!("{seed} {n}").as_bytes()) & 1 == 0);
@@ -260,7 +260,7 @@ fn a_run_has_its_name_only_when_it_is_durable() {
                 Err(RunError::Missing { .. }) => {}
                 Err(error) => panic!("cut at {cut}: {error}"),
             }
-            assert_eq!(RunWriter::write(&image, whole.clone()).unwrap(), info);
+            assert_eq!(RunWriter::write(&image, &mut whole.clone()).unwrap(), info);
             RunReader::open(&image, JOURNAL, &info).unwrap().verify().unwrap();
         }
     }
@@ -270,7 +270,7 @@ fn a_run_has_its_name_only_when_it_is_durable() {
 fn a_full_disk_leaves_nothing() {
     let disk = SimDisk::new();
     disk.set_capacity(Some(500));
-    let error = RunWriter::write(&disk, input(40, 2, 10)).unwrap_err();
+    let error = RunWriter::write(&disk, &mut input(40, 2, 10)).unwrap_err();
     assert!(crate::disk::is_full(&error.error));
     assert!(disk.list().unwrap().is_empty());
 }

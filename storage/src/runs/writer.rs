@@ -62,7 +62,8 @@ pub struct RunWriter;
 
 impl RunWriter {
     /// Writes a run and makes it durable under its name; one that is there under that name, from
-    /// an earlier attempt, is replaced. The same input gives the same bytes.
+    /// an earlier attempt, is replaced. The same input gives the same bytes. Its rows are sorted
+    /// afterwards, without those that are overtaken.
     ///
     /// # Errors
     /// [`RunWriteError`] if the disk fails; what was written is removed if that is possible, and
@@ -70,7 +71,7 @@ impl RunWriter {
     ///
     /// # Panics
     /// If a partition with batches has no chain.
-    pub fn write(disk: &dyn Disk, mut input: RunInput) -> Result<RunInfo, RunWriteError> {
+    pub fn write(disk: &dyn Disk, input: &mut RunInput) -> Result<RunInfo, RunWriteError> {
         let slots = input.prepare();
         let name = RunInfo {
             start: input.start,
@@ -80,7 +81,7 @@ impl RunWriter {
             counts: RunCounts::default(),
         }
         .name();
-        write_file(disk, &name, &input, &slots).map_err(|error| {
+        write_file(disk, &name, input, &slots).map_err(|error| {
             // The first error counts; a rest is removed at the next attempt.
             let _ = disk.remove(&temporary(&name));
             RunWriteError { name, error }

@@ -14,7 +14,7 @@ use crate::entry::SideFile;
 use crate::index::IndexError;
 use crate::journal::{FileInfo, JournalId, Position, SpareFile, SpareMaker, SpareWork};
 use crate::kept::SideReader;
-use crate::ledger::Entry;
+use crate::ledger::LedgerEntry;
 use crate::runs::{
     KeyRun, MergeError, MergePlan, MergeStep, MergeWork, RunError, RunInfo, RunInput, RunReader,
     RunWriteError, RunWriter,
@@ -216,7 +216,7 @@ impl RunWork {
     pub(super) fn write(&self) -> Result<Box<WrittenRun>, RunJobError> {
         let mut ledger = Vec::with_capacity(self.frozen.ledger.len());
         ledger.extend(self.frozen.ledger.nearly_sorted().copied());
-        let input = RunInput {
+        let mut input = RunInput {
             journal: self.journal,
             start: self.file.start,
             end: self.file.end,
@@ -230,18 +230,15 @@ impl RunWork {
             conflicts: self.frozen.conflicts.clone(),
         };
         #[cfg(takt_planted)]
-        let input = if takt_protocol::planted::is("run_keys_forgotten") {
-            RunInput { ledger: input.ledger.into_iter().skip(8).collect(), ..input }
-        } else {
-            input
-        };
-        let info = RunWriter::write(&*self.disk, input)?;
+        if takt_protocol::planted::is("run_keys_forgotten") {
+            input.ledger = input.ledger.split_off(input.ledger.len().min(8));
+        }
+        let info = RunWriter::write(&*self.disk, &mut input)?;
         let reader = RunReader::open(&*self.disk, self.journal, &info)?;
         let keys = match &self.young {
             None => KeyRun::open(&*self.disk, self.journal, &info)?,
             Some(place) => {
-                let hashes = self.frozen.ledger.nearly_sorted().map(Entry::hash);
-                place.table.add(place.number, hashes);
+                place.table.add(place.number, input.ledger.iter().map(LedgerEntry::hash));
                 KeyRun::open_young(&*self.disk, self.journal, &info)?
             }
         };

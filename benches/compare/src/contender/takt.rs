@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use takt_client::admin::messages::{OnConflict, TopicSettings};
-use takt_client::{Client, ClientOptions, OrderKey, Receipt, ReceiptFuture};
+use takt_client::{
+    Client, ClientOptions, EventRef, OrderKey, PublishError, Receipt, ReceiptFuture,
+};
 
 use super::{Ack, Contender, ContenderError, Kind, Producer, Programs, STREAM, System};
 use crate::event::Event;
@@ -13,6 +15,8 @@ use crate::server::{Server, log_in};
 
 /// The plant whose node is measured.
 const PLANT: &str = "compare";
+const SOURCE: &str = "//compare/line-1";
+const KIND: &str = "mfg.operation.confirmed.v1";
 /// The default of a topic, 400 days, in seconds.
 const HORIZON_S: u64 = 400 * 24 * 60 * 60;
 /// So that a call of 1,000 events of 256 bytes is one batch; the default cuts it in two.
@@ -137,7 +141,20 @@ impl Producer for TaktProducer {
     }
 
     async fn publish_batch(&mut self, events: Vec<Event>) -> Result<Ack, ContenderError> {
-        let receipts = self.producer.send_batch(events.into_iter().map(form).collect()).await?;
+        let mut batch = self.producer.batch().await?;
+        for event in &events {
+            let order_key = event.order_key();
+            let event = EventRef {
+                id: &event.id,
+                source: SOURCE,
+                kind: KIND,
+                order_key: Some(&order_key),
+                data: &event.data,
+                ..EventRef::default()
+            };
+            batch.push(event).map_err(PublishError::from)?;
+        }
+        let receipts = batch.send().await?;
         Ok(Box::pin(async move {
             let receipts = receipts.await;
             let count = receipts.len();
@@ -150,8 +167,8 @@ impl Producer for TaktProducer {
 fn form(event: Event) -> takt_client::Event {
     let order_key = OrderKey::new(&event.order_key()).expect("a short key");
     takt_client::Event {
-        source: "//compare/line-1".to_owned(),
-        kind: "mfg.operation.confirmed.v1".to_owned(),
+        source: SOURCE.to_owned(),
+        kind: KIND.to_owned(),
         id: event.id,
         order_key: Some(order_key),
         data: event.data,

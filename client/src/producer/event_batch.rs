@@ -1,0 +1,146 @@
+//! Events that the application lays out itself.
+
+use takt_protocol::batch::{BatchBuilder, PushError};
+use takt_protocol::event::{EventError, EventRef};
+use takt_protocol::hashing::route_bytes;
+use takt_protocol::words::{PartitionNumber, Sequence};
+use tokio::sync::oneshot;
+
+use super::Producer;
+use super::batcher::{Load, Sealed};
+use super::core::Command;
+use super::receipt::{BatchReceiptFuture, SendError};
+use super::shared::event_cost;
+use super::waiters::{CallId, Waiter, Waiters};
+
+/// Many events for one call, made by [`Producer::batch`]: each is laid out as it comes, in the caller's
+/// thread, and nothing else is kept of it. They go out in batches of their own, so of few events
+/// [`Producer::send`] makes better ones. What is dropped was never sent.
+#[derive(Debug)]
+pub struct EventBatch {
+    producer: Producer,
+    /// As they are sent: those of a partition in the order of their events.
+    parts: Vec<Part>,
+    /// By partition, which part takes its next event.
+    open: Vec<Option<usize>>,
+    events: usize,
+}
+
+/// What is sent as one batch.
+#[derive(Debug)]
+pub(super) struct Part {
+    partition: PartitionNumber,
+    builder: BatchBuilder,
+    /// Which events of the call it has, in their order: the first of those that follow each other, and
+    /// how many.
+    events: Vec<(usize, usize)>,
+    /// The room that it takes up in the producer's window, in bytes.
+    cost: usize,
+}
+
+impl EventBatch {
+    pub(super) fn new(producer: Producer, partitions: u16) -> Self {
+        let open = vec![None; usize::from(partitions)];
+        Self { producer, parts: Vec::new(), open, events: 0 }
+    }
+
+    /// Lays out an event behind the others. Nothing is changed where it fails.
+    ///
+    /// # Errors
+    /// [`EventError`] where the event breaks a rule for all events.
+    pub fn push<'a>(&mut self, event: impl Into<EventRef<'a>>) -> Result<(), EventError> {
+        let event = event.into();
+        let partitions = u16::try_from(self.open.len()).expect("as many as were given");
+        let partition = route_bytes(event.order_key.map(str::as_bytes), partitions);
+        let open = self.open[usize::from(partition.get())].map(|number| &mut self.parts[number]);
+        let settings = self.producer.shared.settings();
+        if let Some(part) = open.filter(|part| !settings.is_reached(&part.builder)) {
+            match part.push(self.events, &event) {
+                Err(PushError::Full) => {}
+                Err(PushError::Event(error)) => return Err(error),
+                Ok(()) => {
+                    self.events += 1;
+                    return Ok(());
+                }
+            }
+        }
+        let builder = self.producer.shared.builder();
+        let mut part = Part { partition, builder, events: Vec::new(), cost: 0 };
+        match part.push(self.events, &event) {
+            Ok(()) => {}
+            Err(PushError::Event(error)) => return Err(error),
+            Err(PushError::Full) => {
+                unreachable!("an empty batch takes every event that one can take")
+            }
+        }
+        self.open[usize::from(partition.get())] = Some(self.parts.len());
+        self.parts.push(part);
+        self.events += 1;
+        Ok(())
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.events
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// Hands the events over, with one future for all of their receipts, in the order in which they were
+    /// pushed. Waits for room for all of them; where they are more than the whole window, until it is
+    /// empty.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] where the producer is over.
+    pub async fn send(self) -> Result<BatchReceiptFuture, SendError> {
+        let Self { producer, mut parts, events, .. } = self;
+        let cost = parts.iter().map(|part| part.cost).fold(0, usize::saturating_add);
+        let mut left = producer.shared.take(cost).await.map_err(SendError::Closed)?;
+        // Where they are more than the window, the first give back all of it.
+        for part in &mut parts {
+            part.cost = part.cost.min(left);
+            left -= part.cost;
+        }
+        let (done, results) = oneshot::channel();
+        if events == 0 {
+            let _ = done.send(Vec::new());
+        } else {
+            producer.command(Command::LaidOut { parts, events, done })?;
+        }
+        Ok(BatchReceiptFuture { results, events })
+    }
+}
+
+impl Part {
+    /// Lays out an event, which is number `number` of the call.
+    fn push(&mut self, number: usize, event: &EventRef<'_>) -> Result<(), PushError> {
+        self.builder.push(*event)?;
+        self.cost = self.cost.saturating_add(event_cost(event));
+        match self.events.last_mut() {
+            Some((first, count)) if *first + *count == number => *count += 1,
+            _ => self.events.push((number, 1)),
+        }
+        Ok(())
+    }
+
+    /// Who waits for its records, in the call of that number.
+    pub(super) fn waiters(&self, call: CallId) -> Waiters {
+        let mut waiters = Waiters::default();
+        for &(first, count) in &self.events {
+            (first..first + count).for_each(|index| waiters.push(Waiter::Part { call, index }));
+        }
+        waiters
+    }
+
+    /// The batch, and the builder, which is empty.
+    pub(super) fn seal(mut self, call: CallId, first_sequence: Sequence) -> (Sealed, BatchBuilder) {
+        let (records, waiters) = (self.builder.records(), self.waiters(call));
+        let bytes = self.builder.finish(self.partition, first_sequence);
+        let bytes = bytes.expect("a part has an event");
+        let load = Load { first_sequence, records, waiters, cost: self.cost };
+        (Sealed { bytes, load }, self.builder)
+    }
+}
