@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use takt_protocol::event::{Event, EventRef};
 use takt_protocol::words::{OrderKey, Timestamp};
 
@@ -17,16 +17,24 @@ const FIRST_TIME: i64 = 1_760_000_000_000_000;
 /// Production orders of the log whose reports are data: more reports than any compression looks back.
 const ORDERS: u32 = 1_000;
 
-/// What events carry.
+/// Random data of all events that differ in it, in bytes: more than any compression looks back.
+const RANDOM_BYTES: usize = 16 << 20;
+
+/// What events carry, one after the other and from the front again: nobody has to make it meanwhile.
 #[derive(Debug, Clone)]
-pub(super) enum Data {
-    /// So many bytes that do not compress.
-    Random(usize),
-    /// Reports of the generated production log as JSON, one after the other.
-    Reports(Arc<[Bytes]>),
-}
+pub(super) struct Data(Arc<[Bytes]>);
 
 impl Data {
+    /// So many bytes each that do not compress.
+    pub fn random(seed: u64, size: usize) -> Self {
+        let mut random = SplitMix::new(seed);
+        let one = |_| {
+            let words = std::iter::repeat_with(|| random.next().to_le_bytes());
+            Bytes::from_iter(words.flatten().take(size))
+        };
+        Self((0..(RANDOM_BYTES / size.max(256)).max(1)).map(one).collect())
+    }
+
     /// The reports of a log with this seed.
     pub fn reports(seed: u64) -> Result<Self, BenchError> {
         let csv = to_csv(&generate(seed, ORDERS));
@@ -39,17 +47,18 @@ impl Data {
             let row = row.map_err(|error| failed(error.to_string()))?;
             Ok(row.map_err(|error| failed(error.to_string()))?.event.data)
         });
-        Ok(Self::Reports(reports.collect::<Result<_, BenchError>>()?))
+        Ok(Self(reports.collect::<Result<_, BenchError>>()?))
     }
 
     /// Bytes of an event's data, in the mean.
     pub fn mean_bytes(&self) -> u64 {
-        match self {
-            Self::Random(size) => *size as u64,
-            Self::Reports(reports) => {
-                reports.iter().map(|report| report.len() as u64).sum::<u64>() / reports.len() as u64
-            }
-        }
+        self.0.iter().map(|data| data.len() as u64).sum::<u64>() / self.0.len() as u64
+    }
+
+    /// That of the event of this number.
+    fn of(&self, number: u64) -> &Bytes {
+        let turn = number % self.0.len() as u64;
+        &self.0[usize::try_from(turn).expect("less than there are")]
     }
 }
 
@@ -102,15 +111,8 @@ impl EventMaker {
         Self { source: source.into(), orders, data, random: SplitMix::new(seed), next: 0 }
     }
 
-    /// The next `count` events. Random data lies in one allocation.
+    /// The next `count` events.
     pub fn make(&mut self, count: usize) -> Call {
-        let data = match &self.data {
-            Data::Random(size) => CallData::Random {
-                bytes: random_bytes(&mut self.random, count * size),
-                size: *size,
-            },
-            Data::Reports(reports) => CallData::Reports(Arc::clone(reports)),
-        };
         let first = self.next + 1;
         self.next += count as u64;
         let orders = (0..count).map(|_| {
@@ -120,7 +122,7 @@ impl EventMaker {
         });
         let orders = orders.collect();
         self.orders.calls += u64::from(!self.orders.each);
-        Call { source: Arc::clone(&self.source), first, orders, data }
+        Call { source: Arc::clone(&self.source), first, orders, data: self.data.clone() }
     }
 }
 
@@ -131,15 +133,7 @@ pub(super) struct Call {
     first: u64,
     /// The number of each event's order.
     orders: Vec<u64>,
-    data: CallData,
-}
-
-#[derive(Debug)]
-enum CallData {
-    /// All behind each other.
-    Random { bytes: Bytes, size: usize },
-    /// Reports in turns.
-    Reports(Arc<[Bytes]>),
+    data: Data,
 }
 
 impl Call {
@@ -165,10 +159,7 @@ impl Call {
                 kind: "mfg.operation.confirmed.v1",
                 time: Some(Timestamp::from_micros(time)),
                 order_key: Some(&order_key),
-                data: match &self.data {
-                    CallData::Random { bytes, size } => &bytes[index * size..(index + 1) * size],
-                    CallData::Reports(reports) => turn(reports, number),
-                },
+                data: self.data.of(number),
                 ..EventRef::default()
             })?;
         }
@@ -179,19 +170,14 @@ impl Call {
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::with_capacity(self.len());
         let taken: Result<(), Infallible> = self.try_each(|event| {
-            let index = events.len();
+            let number = self.first + events.len() as u64;
             events.push(Event {
                 id: event.id.to_owned(),
                 source: event.source.to_owned(),
                 kind: event.kind.to_owned(),
                 time: event.time,
                 order_key: event.order_key.map(|key| OrderKey::new(key).expect("a short key")),
-                data: match &self.data {
-                    CallData::Random { bytes, size } => {
-                        bytes.slice(index * size..(index + 1) * size)
-                    }
-                    CallData::Reports(reports) => turn(reports, self.first + index as u64).clone(),
-                },
+                data: self.data.of(number).clone(),
                 ..Event::default()
             });
             Ok(())
@@ -201,33 +187,18 @@ impl Call {
     }
 }
 
-/// The report that is the data of the event of this number.
-fn turn(reports: &[Bytes], number: u64) -> &Bytes {
-    let turn = (number - 1) % reports.len() as u64;
-    &reports[usize::try_from(turn).expect("less than there are")]
-}
-
-fn random_bytes(random: &mut SplitMix, len: usize) -> Bytes {
-    let mut data = BytesMut::with_capacity(len + 8);
-    while data.len() < len {
-        data.put_u64_le(random.next());
-    }
-    data.truncate(len);
-    data.freeze()
-}
-
 /// Writes a number behind a prefix, in so many digits or more: what an application takes for its text is
 /// not what is measured.
-fn digits(text: &mut String, prefix: &str, number: u64, width: usize) {
+fn digits(text: &mut String, prefix: &str, mut number: u64, width: usize) {
+    let mut all = [b'0'; 20];
+    let mut first = all.len();
+    while number > 0 {
+        first -= 1;
+        all[first] += u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+    let first = first.min(all.len() - width.min(all.len()));
     text.clear();
     text.push_str(prefix);
-    let mut places = 10_u64.pow(u32::try_from(width.clamp(1, 19)).unwrap_or(19) - 1);
-    while number / places >= 10 {
-        places *= 10;
-    }
-    while places > 0 {
-        let digit = u8::try_from(number / places % 10).unwrap_or_default();
-        text.push(char::from(b'0' + digit));
-        places /= 10;
-    }
+    text.push_str(str::from_utf8(&all[first..]).unwrap_or_default());
 }

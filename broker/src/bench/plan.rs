@@ -142,9 +142,10 @@ impl Plan<'_> {
     /// What the events are to carry.
     pub fn data(&self) -> Result<Data, BenchError> {
         match self.data {
-            DataKind::Random => Ok(Data::Random(
-                usize::try_from(self.events.size).expect("checked to be at most 800,000"),
-            )),
+            DataKind::Random => {
+                let size = usize::try_from(self.events.size);
+                Ok(Data::random(self.events.seed, size.expect("checked to be at most 800,000")))
+            }
             DataKind::Json => Data::reports(self.events.seed),
         }
     }
