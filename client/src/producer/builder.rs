@@ -60,7 +60,7 @@ impl ProducerBuilder {
     }
 
     /// How long an event may wait for others to share its batch, while other batches are in flight:
-    /// 1 ms by default, at most 60 s. While none is in flight it does not wait.
+    /// 1 ms by default, at most 60 s. While fewer than two are in flight it does not wait.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.batch.linger = linger.min(LINGER_MAX);
         self

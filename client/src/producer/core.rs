@@ -18,6 +18,10 @@ use super::receipt::{Outcome, PublishError, Receipt};
 use super::shared::{Shared, event_cost};
 use super::waiters::{CallId, Calls, Waiter};
 
+/// With fewer batches in flight an event does not wait for others: while the node syncs one, the next is on
+/// its way, and from then on what comes meanwhile goes together.
+const IN_FLIGHT_MIN: usize = 2;
+
 /// What the application's side hands over.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
@@ -279,14 +283,14 @@ impl Core {
         false
     }
 
-    /// Seals and submits one batch, if one is due and the session takes it. While nothing is in
-    /// flight nothing is worth waiting for.
+    /// Seals and submits one batch, if one is due and the session takes it. While few are in flight
+    /// nothing is worth waiting for.
     fn submit_one(&mut self, now: Instant, everything: bool) -> bool {
         let Some(batcher) = &mut self.batcher else { return false };
         if !self.session.can_submit() {
             return false;
         }
-        let everything = everything || self.in_flight.is_empty();
+        let everything = everything || self.in_flight.len() < IN_FLIGHT_MIN;
         let Some(first_sequence) = self.session.next_sequence() else { return false };
         let due = batcher.due(now, everything);
         let sealed = due.and_then(|partition| batcher.seal(partition, first_sequence));
