@@ -18,7 +18,7 @@
 use takt_protocol::varint::Cursor;
 
 /// Keys whose positions are read together.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 /// Keys of a shard, about: hashes are uniform.
 const SHARD_KEYS: u64 = 1 << 13;
 const HEAD: usize = 8;
