@@ -9,6 +9,7 @@ use takt_client::Compression;
 use super::BenchError;
 use super::machine::Limits;
 use super::plan::{Pace, Plan};
+use crate::config::Size;
 
 /// Producers, where nothing else is asked for.
 const PRODUCERS: u16 = 4;
@@ -124,6 +125,15 @@ impl CommonArgs {
     }
 }
 
+/// How the node differs from one that is laid out by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct NodeArgs {
+    /// Journal files that are ready before the time runs.
+    pub spares: Option<u16>,
+    /// Beyond so many bytes of journal the oldest files may go; 0 is without a limit.
+    pub retention_bytes: u64,
+}
+
 #[derive(Debug, Clone, Args)]
 pub(super) struct PublishArgs {
     #[command(flatten)]
@@ -157,6 +167,9 @@ pub(super) struct PublishArgs {
     /// Have so many journal files ready before the time runs; embedded only.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub spares: Option<u16>,
+    /// Let the node drop its oldest journal files beyond so much, such as 8GiB; 0 is without a limit.
+    #[arg(long, default_value = "0")]
+    pub retention_size: Size,
     /// One event in a call, as soon as there is room for it: the client makes the batches.
     #[arg(long, conflicts_with = "rate")]
     pub each: bool,
@@ -175,6 +188,10 @@ pub(super) struct PublishArgs {
 }
 
 impl PublishArgs {
+    pub fn node(&self) -> NodeArgs {
+        NodeArgs { spares: self.spares, retention_bytes: self.retention_size.bytes() }
+    }
+
     pub fn plan(&self) -> Plan<'_> {
         let seconds = self.seconds.map(u64::from);
         let pace = match (self.rate, seconds) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use takt_client::Start;
 use tokio::task::JoinSet;
 
-use super::args::ConsumeArgs;
+use super::args::{ConsumeArgs, NodeArgs};
 use super::load;
 use super::meter::Meter;
 use super::plan::run_number;
@@ -21,7 +21,7 @@ use super::{BenchError, target};
 pub(super) async fn run(args: &ConsumeArgs) -> Result<(), BenchError> {
     args.fill().check()?;
     let limits = args.common.measure_limits().await?;
-    let target = Target::start(&args.common, args.common.records, None).await?;
+    let target = Target::start(&args.common, args.common.records, NodeArgs::default()).await?;
     let measured = measure(args, &target).await;
     let measured = measured.map(|report| ConsumeReport { limits, ..report });
     target::finish(target, measured).await?.print(args.common.json)

@@ -17,7 +17,7 @@ pub(super) async fn run(args: &PublishArgs) -> Result<(), BenchError> {
     let plan = args.plan();
     plan.check()?;
     let limits = args.common.measure_limits().await?;
-    let target = Target::start(&args.common, plan.pace.records_max(), args.spares).await?;
+    let target = Target::start(&args.common, plan.pace.records_max(), args.node()).await?;
     let measured = measure(args, &target).await;
     let measured = measured.map(|report| PublishReport { limits, ..report });
     target::finish(target, measured).await?.print(args.common.json)

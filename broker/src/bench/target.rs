@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::args::{CommonArgs, TransportKind};
+use super::args::{CommonArgs, NodeArgs, TransportKind};
 use super::{BenchError, cpu};
 use crate::init::{self, InitNode, InitOptions};
 use crate::node::{Node, NodeOptions};
@@ -43,8 +43,9 @@ impl Target {
     pub async fn start(
         args: &CommonArgs,
         records: u64,
-        spares: Option<u16>,
+        node: NodeArgs,
     ) -> Result<Self, BenchError> {
+        let NodeArgs { spares, retention_bytes } = node;
         let keys_max = records.saturating_mul(2).max(KEYS_MIN);
         let dir = args.dir.as_deref();
         let temporary = match dir {
@@ -57,6 +58,7 @@ impl Target {
                 let mut options = NodeOptions::embedded(PLANT, &dir.join("data"))?;
                 options.keys_max = usize::try_from(keys_max).unwrap_or(usize::MAX);
                 options.spare_files = spares.map_or(options.spare_files, usize::from);
+                options.retention_bytes = retention_bytes;
                 let files = options.spare_files;
                 let node = Node::open(options).await?;
                 if spares.is_some() {
@@ -66,7 +68,7 @@ impl Target {
             }
             TransportKind::Quic if spares.is_some() => return Err(BenchError::SparesOfAnother),
             TransportKind::Quic => {
-                let (child, options) = spawn(dir, keys_max).await?;
+                let (child, options) = spawn(dir, keys_max, retention_bytes).await?;
                 (Client::connect(options).await?, Place::There(Box::new(child)))
             }
         };
@@ -149,13 +151,18 @@ pub(super) async fn lay_out(dir: PathBuf) -> Result<InitNode, BenchError> {
 
 /// Lays out a plant below `dir`, starts its node on a port that the system chooses, and waits until
 /// it serves.
-async fn spawn(dir: PathBuf, keys_max: u64) -> Result<(Child, ClientOptions), BenchError> {
+async fn spawn(
+    dir: PathBuf,
+    keys_max: u64,
+    retention_bytes: u64,
+) -> Result<(Child, ClientOptions), BenchError> {
     let node = lay_out(dir).await?;
     let program = std::env::current_exe().map_err(BenchError::Start)?;
     let mut child = Command::new(program)
         .args([OsStr::new("serve"), OsStr::new("--config"), node.config.as_os_str()])
         .env("TAKT_LISTEN__ADDRESS", "127.0.0.1:0")
         .env("TAKT_LEDGER__KEYS_MAX", keys_max.to_string())
+        .env("TAKT_JOURNAL__RETENTION_SIZE", retention_bytes.to_string())
         .env("TAKT_LOG__LEVEL", "warn")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
