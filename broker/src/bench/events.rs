@@ -30,7 +30,7 @@ impl Data {
         let mut random = SplitMix::new(seed);
         let one = |_| {
             let words = std::iter::repeat_with(|| random.next().to_le_bytes());
-            Bytes::from_iter(words.flatten().take(size))
+            words.flatten().take(size).collect()
         };
         Self((0..(RANDOM_BYTES / size.max(256)).max(1)).map(one).collect())
     }
