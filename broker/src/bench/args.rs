@@ -167,7 +167,8 @@ pub(super) struct PublishArgs {
     /// Have so many journal files ready before the time runs; embedded only.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub spares: Option<u16>,
-    /// Let the node drop its oldest journal files beyond so much, such as 8GiB; 0 is without a limit.
+    /// Let the node drop its oldest journal files beyond so much, such as 8GiB: at least one file; 0 is
+    /// without a limit.
     #[arg(long, default_value = "0")]
     pub retention_size: Size,
     /// One event in a call, as soon as there is room for it: the client makes the batches.

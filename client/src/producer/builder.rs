@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::Producer;
 use super::batcher::BatchSettings;
 use super::core::Core;
+use super::event_batch::Builders;
 use super::receipt::BuildError;
 use super::shared::Shared;
 use super::task::Task;
@@ -112,11 +113,13 @@ impl ProducerBuilder {
             transient,
             in_flight_bytes_max: in_flight_bytes,
         };
-        let shared = Arc::new(Shared::new(in_flight_bytes, batch));
-        let core = Core::new(ProducerClient::new(config), Arc::clone(&shared));
+        let shared = Arc::new(Shared::new(in_flight_bytes));
+        let builders = Arc::new(Builders::new(batch));
+        let core =
+            Core::new(ProducerClient::new(config), Arc::clone(&shared), Arc::clone(&builders));
         let (sender, commands) = mpsc::unbounded_channel();
         tokio::spawn(Task { topic, connector, core, commands }.run());
-        Ok(Producer { shared, commands: sender })
+        Ok(Producer { shared, builders, commands: sender })
     }
 }
 

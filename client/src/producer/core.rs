@@ -13,7 +13,7 @@ use takt_protocol::words::Sequence;
 use tokio::sync::oneshot;
 
 use super::batcher::{Batcher, Load, Rejected, Sealed};
-use super::event_batch::Part;
+use super::event_batch::{Builders, Part};
 use super::receipt::{Outcome, PublishError, Receipt};
 use super::shared::{Shared, event_cost};
 use super::waiters::{CallId, Calls, Waiter};
@@ -91,6 +91,7 @@ enum Input {
 pub(super) struct Core {
     pub session: ProducerClient,
     shared: Arc<Shared>,
+    builders: Arc<Builders>,
     input: VecDeque<Input>,
     batcher: Option<Batcher>,
     /// As submitted, oldest first.
@@ -103,10 +104,11 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn new(session: ProducerClient, shared: Arc<Shared>) -> Self {
+    pub fn new(session: ProducerClient, shared: Arc<Shared>, builders: Arc<Builders>) -> Self {
         Self {
             session,
             shared,
+            builders,
             input: VecDeque::new(),
             batcher: None,
             in_flight: VecDeque::new(),
@@ -176,7 +178,7 @@ impl Core {
             }
         }
         if let (None, Some(partitions)) = (&self.batcher, self.session.partitions()) {
-            self.batcher = Some(Batcher::new(*self.shared.settings(), partitions, now));
+            self.batcher = Some(Batcher::new(*self.builders.settings(), partitions, now));
         }
         loop {
             let everything = self.gather(now) || closing;
@@ -310,7 +312,7 @@ impl Core {
             self.input.pop_front();
         }
         let (sealed, builder) = part.seal(call, first_sequence);
-        self.shared.keep(builder);
+        self.builders.keep(builder);
         Some(sealed)
     }
 

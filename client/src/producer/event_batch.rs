@@ -1,5 +1,7 @@
 //! Events that the application lays out itself.
 
+use std::sync::{Mutex, PoisonError};
+
 use takt_protocol::batch::{BatchBuilder, PushError};
 use takt_protocol::event::{EventError, EventRef};
 use takt_protocol::hashing::route_bytes;
@@ -7,7 +9,7 @@ use takt_protocol::words::{PartitionNumber, Sequence};
 use tokio::sync::oneshot;
 
 use super::Producer;
-use super::batcher::{Load, Sealed};
+use super::batcher::{BatchSettings, Load, Sealed};
 use super::core::Command;
 use super::receipt::{BatchReceiptFuture, SendError};
 use super::shared::event_cost;
@@ -15,8 +17,9 @@ use super::waiters::{CallId, Waiter, Waiters};
 
 /// Many events for one call, made by [`Producer::batch`]: each is laid out as it comes, in the caller's
 /// thread, and nothing else is kept of it. They go out in batches of their own, so of few events
-/// [`Producer::send`] makes better ones. What is dropped was never sent.
+/// [`Producer::send`] makes better ones. What is dropped was never sent. It is a handle of its producer, too.
 #[derive(Debug)]
+#[must_use = "nothing is sent before `send`"]
 pub struct EventBatch {
     producer: Producer,
     /// As they are sent: those of a partition in the order of their events.
@@ -24,6 +27,39 @@ pub struct EventBatch {
     /// By partition, which part takes its next event.
     open: Vec<Option<usize>>,
     events: usize,
+}
+
+/// How a producer's batches are made, and empty builders, kept for their buffers.
+#[derive(Debug)]
+pub(super) struct Builders {
+    settings: BatchSettings,
+    empty: Mutex<Vec<BatchBuilder>>,
+}
+
+/// So many builders are kept; each may have as much as a batch.
+const BUILDERS_KEPT: usize = 8;
+
+impl Builders {
+    pub fn new(settings: BatchSettings) -> Self {
+        Self { settings, empty: Mutex::default() }
+    }
+
+    pub const fn settings(&self) -> &BatchSettings {
+        &self.settings
+    }
+
+    fn take(&self) -> BatchBuilder {
+        let kept = self.empty.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| BatchBuilder::new(self.settings.compression))
+    }
+
+    /// Takes an empty one back.
+    pub fn keep(&self, builder: BatchBuilder) {
+        let mut kept = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < BUILDERS_KEPT {
+            kept.push(builder);
+        }
+    }
 }
 
 /// What is sent as one batch.
@@ -53,7 +89,7 @@ impl EventBatch {
         let partitions = u16::try_from(self.open.len()).expect("as many as were given");
         let partition = route_bytes(event.order_key.map(str::as_bytes), partitions);
         let open = self.open[usize::from(partition.get())].map(|number| &mut self.parts[number]);
-        let settings = self.producer.shared.settings();
+        let settings = self.producer.builders.settings();
         if let Some(part) = open.filter(|part| !settings.is_reached(&part.builder)) {
             match part.push(self.events, &event) {
                 Err(PushError::Full) => {}
@@ -64,11 +100,14 @@ impl EventBatch {
                 }
             }
         }
-        let builder = self.producer.shared.builder();
+        let builder = self.producer.builders.take();
         let mut part = Part { partition, builder, events: Vec::new(), cost: 0 };
         match part.push(self.events, &event) {
             Ok(()) => {}
-            Err(PushError::Event(error)) => return Err(error),
+            Err(PushError::Event(error)) => {
+                self.producer.builders.keep(part.builder);
+                return Err(error);
+            }
             Err(PushError::Full) => {
                 unreachable!("an empty batch takes every event that one can take")
             }

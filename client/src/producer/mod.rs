@@ -31,6 +31,7 @@ pub use receipt::{
 };
 
 use self::core::Command;
+use self::event_batch::Builders;
 use self::shared::{Shared, event_cost};
 
 /// Publishes events to a topic. Made by [`crate::Client::producer`]; may be used by many tasks at
@@ -42,6 +43,7 @@ use self::shared::{Shared, event_cost};
 #[derive(Debug, Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
+    builders: Arc<Builders>,
     commands: mpsc::UnboundedSender<Command>,
 }
 

@@ -1,16 +1,9 @@
 //! What the application's side and the task of a producer share: room, and how it stands.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
-
-use takt_protocol::batch::BatchBuilder;
 use takt_protocol::event::EventRef;
 use tokio::sync::{Semaphore, TryAcquireError, watch};
 
-use super::batcher::BatchSettings;
 use super::receipt::PublishError;
-
-/// Builders that are kept for their buffers; each may have as much as a batch.
-const BUILDERS_KEPT: usize = 8;
 
 /// What an event takes up beside its bytes, roughly.
 const EVENT_OVERHEAD_BYTES: usize = 256;
@@ -26,8 +19,8 @@ pub(super) fn event_cost(event: &EventRef<'_>) -> usize {
 pub(super) enum Standing {
     /// The node has not answered yet.
     Opening,
-    /// The node has admitted it; a lost connection does not change that.
-    Open,
+    /// The node has admitted it to its topic; a lost connection does not change that.
+    Open { partitions: u16 },
     /// It is over, and why.
     Closed(PublishError),
 }
@@ -37,40 +30,14 @@ pub(super) struct Shared {
     room: Semaphore,
     room_bytes: usize,
     standing: watch::Sender<Standing>,
-    settings: BatchSettings,
-    /// Of the topic; there once the producer is open.
-    partitions: OnceLock<u16>,
-    /// Empty ones, for batches that the application lays out.
-    builders: Mutex<Vec<BatchBuilder>>,
 }
 
 impl Shared {
-    pub fn new(room_bytes: usize, settings: BatchSettings) -> Self {
+    pub fn new(room_bytes: usize) -> Self {
         Self {
             room: Semaphore::new(room_bytes),
             room_bytes,
             standing: watch::Sender::new(Standing::Opening),
-            settings,
-            partitions: OnceLock::new(),
-            builders: Mutex::default(),
-        }
-    }
-
-    pub fn settings(&self) -> &BatchSettings {
-        &self.settings
-    }
-
-    /// An empty builder.
-    pub fn builder(&self) -> BatchBuilder {
-        let kept = self.builders.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| BatchBuilder::new(self.settings.compression))
-    }
-
-    /// Takes an empty builder back.
-    pub fn keep(&self, builder: BatchBuilder) {
-        let mut kept = self.builders.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < BUILDERS_KEPT {
-            kept.push(builder);
         }
     }
 
@@ -103,12 +70,10 @@ impl Shared {
 
     /// Notes that the node has admitted the producer to its topic of so many partitions.
     pub fn opened(&self, partitions: u16) {
-        // It has as many each time.
-        let _ = self.partitions.set(partitions);
         self.standing.send_if_modified(|standing| {
             let first = *standing == Standing::Opening;
             if first {
-                *standing = Standing::Open;
+                *standing = Standing::Open { partitions };
             }
             first
         });
@@ -134,7 +99,7 @@ impl Shared {
     pub fn why_closed(&self) -> PublishError {
         match &*self.standing.borrow() {
             Standing::Closed(error) => error.clone(),
-            Standing::Opening | Standing::Open => PublishError::Closed,
+            Standing::Opening | Standing::Open { .. } => PublishError::Closed,
         }
     }
 
@@ -143,7 +108,7 @@ impl Shared {
         let mut standing = self.standing.subscribe();
         // The sender is `self`, so waiting ends with a standing.
         match standing.wait_for(|standing| *standing != Standing::Opening).await.as_deref() {
-            Ok(Standing::Open) => self.partitions.get().copied().ok_or(PublishError::Closed),
+            Ok(Standing::Open { partitions }) => Ok(*partitions),
             Ok(Standing::Closed(error)) => Err(error.clone()),
             Ok(Standing::Opening) | Err(_) => Err(PublishError::Closed),
         }

@@ -175,20 +175,17 @@ async fn events_gather_while_a_batch_is_on_its_way() {
     let linger = Duration::from_secs(1);
     let producer = client.producer("orders").name("mes-7").linger(linger).build().unwrap();
     producer.ready().await.unwrap();
-    let first = producer.send(event("first", "")).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    let mut later = Vec::new();
-    for i in 0..10 {
-        later.push(producer.send(event(&format!("{i}"), "")).await.unwrap());
+    let mut receipts = Vec::new();
+    for i in 0..12 {
+        receipts.push(producer.send(event(&format!("{i}"), "")).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    tokio::time::sleep(Duration::from_millis(1)).await;
     node.release();
-    first.await.unwrap();
-    for receipt in later {
+    for receipt in receipts {
         receipt.await.unwrap();
     }
     let firsts: Vec<u64> = node.model().arrived.iter().map(|(first, _)| *first).collect();
-    assert_eq!(firsts, [1, 2], "one batch of one and one of ten");
+    assert_eq!(firsts, [1, 2, 3], "two batches of one and one of ten");
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,23 +280,26 @@ async fn a_batch_of_the_application_takes_its_turn() {
     let linger = Duration::from_mins(1);
     let producer = client.producer("orders").name("mes-7").linger(linger).build().unwrap();
     producer.ready().await.unwrap();
-    let mut receipts = vec![producer.send(event("0", "")).await.unwrap()];
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    receipts.push(producer.send(event("1", "")).await.unwrap());
+    let mut receipts = Vec::new();
+    // Two batches on their way, and an event that waits for others.
+    for id in ["0", "1", "2"] {
+        receipts.push(producer.send(event(id, "")).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let mut batch = producer.batch().await.unwrap();
-    for id in ["2", "3", "4"] {
+    for id in ["3", "4", "5"] {
         batch.push(&event(id, "PO-1")).unwrap();
     }
     let answers = batch.send().await.unwrap();
-    receipts.push(producer.send(event("5", "")).await.unwrap());
+    receipts.push(producer.send(event("6", "")).await.unwrap());
     let flushed = producer.flush();
     node.release();
     flushed.await.unwrap();
     for receipt in receipts {
         receipt.await.unwrap();
     }
-    assert_eq!(answers.await, [Ok(appended(2, 1)), Ok(appended(3, 2)), Ok(appended(4, 3))]);
-    assert_eq!(node.model().stored_ids(), ["0", "1", "2", "3", "4", "5"]);
+    assert_eq!(answers.await, [Ok(appended(3, 1)), Ok(appended(4, 2)), Ok(appended(5, 3))]);
+    assert_eq!(node.model().stored_ids(), ["0", "1", "2", "3", "4", "5", "6"]);
 }
 
 /// The window is one for all: what a batch took of it is given back, also where it is more than the

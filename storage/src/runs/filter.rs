@@ -1,4 +1,4 @@
-//! Which hashes a section cannot have: a binary fuse filter, 2.5 bytes a key.
+//! Which hashes a section cannot have: a binary fuse filter, 2.6 bytes a key.
 //!
 //! Each key has three positions, and its fingerprint is the exclusive or of what stands there. A
 //! key that was not put in passes once in 65,536. Keys are split by their upper half into shards
@@ -318,7 +318,7 @@ fn bytes_expected(hashes: u64, shards: u64) -> usize {
     };
     let (segment_bits, segments) = sized(hashes / shards.max(1));
     let prints = shards.saturating_mul((segments as usize + 2) << segment_bits);
-    HEAD + shards * SHARD_HEAD + prints.saturating_mul(2) + prints / 32
+    HEAD + shards * SHARD_HEAD + prints.saturating_mul(2) + prints / 16
 }
 
 impl Scratch {

@@ -234,13 +234,16 @@ impl RunWork {
             input.ledger = input.ledger.split_off(input.ledger.len().min(8));
         }
         let info = RunWriter::write(&*self.disk, &mut input)?;
+        // Of all that was sorted for it, no more is needed than the keys.
+        let RunInput { ledger, .. } = input;
+        if let Some(place) = &self.young {
+            place.table.add(place.number, ledger.iter().map(LedgerEntry::hash));
+        }
+        drop(ledger);
         let reader = RunReader::open(&*self.disk, self.journal, &info)?;
         let keys = match &self.young {
             None => KeyRun::open(&*self.disk, self.journal, &info)?,
-            Some(place) => {
-                place.table.add(place.number, input.ledger.iter().map(LedgerEntry::hash));
-                KeyRun::open_young(&*self.disk, self.journal, &info)?
-            }
+            Some(_) => KeyRun::open_young(&*self.disk, self.journal, &info)?,
         };
         let (keys, young) = (Arc::new(keys), self.young.clone());
         Ok(Box::new(WrittenRun { info, reader, keys, young }))

@@ -87,7 +87,7 @@ fn who_waits_for_the_node_hears_of_it() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || block_on(shared.ready()))
         };
-        shared.opened();
-        assert_eq!(waits.join().unwrap(), Ok(()));
+        shared.opened(7);
+        assert_eq!(waits.join().unwrap(), Ok(7));
     });
 }
