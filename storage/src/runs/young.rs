@@ -13,10 +13,10 @@ pub(crate) const YOUNG_RUNS_MAX: usize = 15;
 /// Keys whose places are touched together.
 const AT_ONCE: usize = 128;
 /// So many of 16 places are used at most: a key that is not there meets a handful of others.
-const USED_OF_16: usize = 10;
+const USED_OF_16: usize = 12;
 const RUN_BITS: u32 = 4;
 
-/// The table of a generation of runs; 6.4 bytes for each key that it has room for.
+/// The table of a generation of runs; 5.3 bytes for each key that it has room for.
 #[derive(Debug)]
 pub(crate) struct YoungTable {
     len: usize,
