@@ -257,3 +257,66 @@ impl Attribute {
 fn within(what: &'static str, len: usize, max: usize) -> Result<(), EventError> {
     if len > max { Err(EventError::TooLong { what, len, max }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_checked_field_by_field() {
+        let long = "x".repeat(ATTRIBUTE_BYTES_MAX + 1);
+        let order_key = "x".repeat(ORDER_KEY_BYTES_MAX + 1);
+        let dedup_key = vec![0; DEDUP_KEY_BYTES_MAX + 1];
+        let attributes = [Attribute::text("plant", "munich"), Attribute::text("plant", "lyon")];
+        let own = [Attribute::text("partitionkey", "PO-1")];
+        let many: Vec<Attribute> =
+            (0..=ATTRIBUTES_MAX).map(|n| Attribute::text(format!("a{n}"), "")).collect();
+        let whole = EventRef { id: "1", source: "//acme/mes", kind: "x", ..EventRef::default() };
+        whole.check().unwrap();
+        EventRef { order_key: Some(&order_key[1..]), ..whole }.check().unwrap();
+
+        let too_long = |what, len, max| EventError::TooLong { what, len, max };
+        let attribute = |what| too_long(what, ATTRIBUTE_BYTES_MAX + 1, ATTRIBUTE_BYTES_MAX);
+        let missing = |attribute| EventError::Missing { attribute };
+        let cases = [
+            (EventRef { source: "", ..whole }, missing("source")),
+            (EventRef { kind: "", ..whole }, missing("type")),
+            (EventRef { source: &long, ..whole }, attribute("the attribute source")),
+            (EventRef { kind: &long, ..whole }, attribute("the attribute type")),
+            (EventRef { id: &long, ..whole }, attribute("the attribute id")),
+            (
+                EventRef { content_type: Some(&long), ..whole },
+                attribute("the attribute datacontenttype"),
+            ),
+            (EventRef { order_key: Some(""), ..whole }, missing("partitionkey")),
+            (
+                EventRef { order_key: Some(&order_key), ..whole },
+                too_long(
+                    "the attribute partitionkey",
+                    ORDER_KEY_BYTES_MAX + 1,
+                    ORDER_KEY_BYTES_MAX,
+                ),
+            ),
+            (EventRef { dedup: DedupKeys::Key(&[]), ..whole }, missing("dedup key")),
+            (
+                EventRef { dedup: DedupKeys::Two(b"k", &dedup_key), ..whole },
+                too_long("a dedup key", DEDUP_KEY_BYTES_MAX + 1, DEDUP_KEY_BYTES_MAX),
+            ),
+            (
+                EventRef { attributes: &many, ..whole },
+                EventError::TooManyAttributes { count: ATTRIBUTES_MAX + 1 },
+            ),
+            (
+                EventRef { attributes: &attributes, ..whole },
+                EventError::AttributeTwice { name: "plant".to_owned() },
+            ),
+            (
+                EventRef { attributes: &own, ..whole },
+                EventError::AttributeName { name: "partitionkey".to_owned() },
+            ),
+        ];
+        for (event, error) in cases {
+            assert_eq!(event.check(), Err(error), "{event:?}");
+        }
+    }
+}

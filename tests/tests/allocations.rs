@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use takt_client::{Event, NodeName, OrderKey, TopicName};
+use takt_broker::node::{Node, NodeOptions};
+use takt_client::admin::messages;
+use takt_client::{Event, EventRef, NodeName, OrderKey, TopicName};
 use takt_protocol::batch::{BatchBuilder, Compression};
 use takt_protocol::hashing::DigestHasher;
 use takt_protocol::session::producer::{
@@ -199,6 +201,41 @@ impl Broker {
         counts.sort_unstable();
         counts
     }
+}
+
+/// Of an application that lays its events out itself: what a batch takes does not grow with its events.
+#[tokio::test]
+async fn an_event_that_is_laid_out_allocates_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let node = Node::open(NodeOptions::embedded("munich", home.path()).unwrap()).await.unwrap();
+    let client = node.client();
+    let settings = messages::TopicSettings { partitions: 1, ..messages::TopicSettings::default() };
+    client.admin().create_topic("t", settings).await.unwrap();
+    // All of them are one batch, so the second has the buffers of the first.
+    let producer = client.producer("t").batch_bytes(900_000).build().unwrap();
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let mut batch = producer.batch().await.unwrap();
+        let ids: Vec<String> = (0..MANY).map(|id| format!("{id:08}")).collect();
+        let push = |id: &String| {
+            let event = EventRef {
+                id,
+                source: "//acme/mes",
+                kind: "mfg.operation.confirmed.v1",
+                order_key: Some(id),
+                data: &[b'x'; 100],
+                ..EventRef::default()
+            };
+            batch.push(event).unwrap();
+        };
+        counts.push(measure(|| ids.iter().for_each(push)).count_total);
+        assert_eq!(batch.len(), MANY);
+        assert!(batch.send().await.unwrap().await.iter().all(Result::is_ok));
+    }
+    println!("allocations of {MANY} events: {counts:?}");
+    assert!(counts[1..].iter().all(|count| *count <= 4), "{counts:?}");
+    client.close().await;
+    node.close().await.unwrap();
 }
 
 fn all_visible(answer: Bytes, records: usize) {

@@ -42,8 +42,8 @@ impl EachLoop {
         sender: mpsc::UnboundedSender<Sent>,
     ) -> Result<(), BenchError> {
         'calls: while self.time.is_none_or(|time| start.elapsed() < time) {
-            let Some(call) = self.supply.next().await else { break };
-            for event in call.events() {
+            let Some(events) = self.supply.next().await else { break };
+            for event in events {
                 let called = Instant::now();
                 let receipt = self.producers.next().send(event).await?;
                 // Nobody takes them any more once a receipt was an error.

@@ -94,7 +94,7 @@ impl Plan<'_> {
     }
 
     /// Makes the producers, each with a handle for each of its topics, waits until the node has admitted
-    /// them, and makes events ahead: what comes then is to be measured.
+    /// them, and has events made ahead that are sent one by one: what comes then is to be measured.
     pub async fn prepare(
         &self,
         client: &Client,
@@ -123,11 +123,12 @@ impl Plan<'_> {
                     continue;
                 }
             };
-            let supply = self.supply(maker, records).await;
             loads.push(if self.each {
+                let supply = self.supply(maker, records).await;
                 Load::Each(EachLoop { producers, supply, time })
             } else {
-                Load::Closed(ClosedLoop { producers, supply, window: self.window(), time })
+                let (batch, window) = (self.events.batch, self.window());
+                Load::Closed(ClosedLoop { producers, maker, records, batch, window, time })
             });
         }
         Ok(loads)

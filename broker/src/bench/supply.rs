@@ -1,15 +1,16 @@
-//! The events of one producer, made ahead on a thread of their own.
+//! The events of one producer that sends each by itself, made ahead on a thread of their own.
 
+use takt_protocol::event::Event;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::BenchError;
-use super::events::{Call, EventMaker};
+use super::events::EventMaker;
 
 /// The events of one producer, call by call.
 #[derive(Debug)]
 pub(super) struct Supply {
-    made: mpsc::Receiver<Call>,
+    made: mpsc::Receiver<Vec<Event>>,
     making: JoinHandle<()>,
 }
 
@@ -27,7 +28,7 @@ impl Supply {
     }
 
     /// The events of the next call; `None` behind the last. May be dropped and called again.
-    pub async fn next(&mut self) -> Option<Call> {
+    pub async fn next(&mut self) -> Option<Vec<Event>> {
         self.made.recv().await
     }
 
@@ -42,7 +43,7 @@ fn make(
     mut maker: EventMaker,
     records: u64,
     batch: usize,
-    sender: &mpsc::Sender<Call>,
+    sender: &mpsc::Sender<Vec<Event>>,
     filled: oneshot::Sender<()>,
 ) {
     let mut filled = Some(filled);
@@ -55,7 +56,7 @@ fn make(
             let _ = filled.send(());
         }
         let count = left.min(batch as u64);
-        let events = maker.make(usize::try_from(count).expect("at most a batch"));
+        let events = maker.make(usize::try_from(count).expect("at most a batch")).events();
         // Nobody takes them any more where time is up, or once a receipt was an error.
         if sender.blocking_send(events).is_err() {
             return;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use super::args::{NodeArgs, Switch, TransportKind};
+use super::args::{Switch, TransportKind};
 use super::events::{Data, EventMaker, Orders};
 use super::plan::{Pace, REPORT_BYTES_MAX};
 use super::report::{ConsumeReport, Latencies, PublishReport, Report};
@@ -91,7 +91,7 @@ async fn publish(line: &str, ago: Duration) -> (tally::Tally, Instant) {
     let dir = tempfile::tempdir().unwrap();
     let mut args = publish_args(&format!("--transport embedded --batch 50 {line}"));
     args.common.dir = Some(dir.path().to_owned());
-    let target = Target::start(&args.common, 1_000, NodeArgs::default()).await.unwrap();
+    let target = Target::start(&args.common, 1_000, args.node()).await.unwrap();
     let names = super::publish::topic_names(&args);
     let topic = Topics::open(&target.client, names, args.partitions, true).await.unwrap();
     let data = args.plan().data().unwrap();
@@ -108,7 +108,9 @@ async fn publish(line: &str, ago: Duration) -> (tally::Tally, Instant) {
 
 #[tokio::test]
 async fn a_closed_loop_measures_calls() {
-    let (tally, _) = publish("--records 330 --producers 3", Duration::ZERO).await;
+    let line = "--records 330 --producers 3 --retention-size 8GiB";
+    assert_eq!(publish_args(line).node().retention_bytes, 8 << 30);
+    let (tally, _) = publish(line, Duration::ZERO).await;
     assert_eq!((tally.appended, tally.latencies.len()), (330, 9));
     assert_eq!(tally.late_max, Duration::ZERO);
 }

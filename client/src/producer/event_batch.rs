@@ -13,7 +13,7 @@ use super::batcher::{BatchSettings, Load, Sealed};
 use super::core::Command;
 use super::receipt::{BatchReceiptFuture, SendError};
 use super::shared::event_cost;
-use super::waiters::{CallId, Waiter, Waiters};
+use super::waiters::{CallId, Waiters};
 
 /// Many events for one call, made by [`Producer::batch`]: each is laid out as it comes, in the caller's
 /// thread, and nothing else is kept of it. They go out in batches of their own, so of few events
@@ -88,34 +88,52 @@ impl EventBatch {
         let event = event.into();
         let partitions = u16::try_from(self.open.len()).expect("as many as were given");
         let partition = route_bytes(event.order_key.map(str::as_bytes), partitions);
-        let open = self.open[usize::from(partition.get())].map(|number| &mut self.parts[number]);
-        let settings = self.producer.builders.settings();
-        if let Some(part) = open.filter(|part| !settings.is_reached(&part.builder)) {
-            match part.push(self.events, &event) {
-                Err(PushError::Full) => {}
-                Err(PushError::Event(error)) => return Err(error),
-                Ok(()) => {
-                    self.events += 1;
-                    return Ok(());
-                }
-            }
+        if !self.push_to_open(partition, &event)? {
+            self.push_to_new(partition, &event)?;
         }
+        self.events += 1;
+        Ok(())
+    }
+
+    /// False where the partition has no part that takes it.
+    fn push_to_open(
+        &mut self,
+        partition: PartitionNumber,
+        event: &EventRef<'_>,
+    ) -> Result<bool, EventError> {
+        let Some(number) = self.open[usize::from(partition.get())] else { return Ok(false) };
+        let part = &mut self.parts[number];
+        if self.producer.builders.settings().is_reached(&part.builder) {
+            return Ok(false);
+        }
+        match part.push(self.events, event) {
+            Ok(()) => Ok(true),
+            Err(PushError::Full) => Ok(false),
+            Err(PushError::Event(error)) => Err(error),
+        }
+    }
+
+    fn push_to_new(
+        &mut self,
+        partition: PartitionNumber,
+        event: &EventRef<'_>,
+    ) -> Result<(), EventError> {
         let builder = self.producer.builders.take();
         let mut part = Part { partition, builder, events: Vec::new(), cost: 0 };
-        match part.push(self.events, &event) {
-            Ok(()) => {}
+        match part.push(self.events, event) {
+            Ok(()) => {
+                self.open[usize::from(partition.get())] = Some(self.parts.len());
+                self.parts.push(part);
+                Ok(())
+            }
             Err(PushError::Event(error)) => {
                 self.producer.builders.keep(part.builder);
-                return Err(error);
+                Err(error)
             }
             Err(PushError::Full) => {
                 unreachable!("an empty batch takes every event that one can take")
             }
         }
-        self.open[usize::from(partition.get())] = Some(self.parts.len());
-        self.parts.push(part);
-        self.events += 1;
-        Ok(())
     }
 
     /// How many events there are.
@@ -167,11 +185,7 @@ impl Part {
 
     /// Who waits for its records, in the call of that number.
     pub(super) fn waiters(&self, call: CallId) -> Waiters {
-        let mut waiters = Waiters::default();
-        for &(first, count) in &self.events {
-            (first..first + count).for_each(|index| waiters.push(Waiter::Part { call, index }));
-        }
-        waiters
+        Waiters::of_call(call, &self.events)
     }
 
     /// The batch, and the builder, which is empty.

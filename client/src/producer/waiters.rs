@@ -34,6 +34,12 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
+    /// The records of a call: the first of those that follow each other, and how many.
+    pub fn of_call(call: CallId, records: &[(usize, usize)]) -> Self {
+        let run = |&(first, count): &(usize, usize)| Run::Part { call, first, count };
+        Self { runs: records.iter().map(run).collect() }
+    }
+
     pub fn push(&mut self, waiter: Waiter) {
         match (self.runs.last_mut(), waiter) {
             (Some(Run::Part { call, first, count }), Waiter::Part { call: next, index })

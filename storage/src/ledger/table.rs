@@ -10,7 +10,7 @@ const CHUNK: usize = 1 << 10;
 const SHARDS: usize = 1 << 8;
 
 /// Hashes whose places are read together.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 32;
 
 /// What a [`KeyTable`] holds.
 pub trait Entry: Copy + 'static {

@@ -1,10 +1,8 @@
-//! Which hashes a section cannot have: a binary fuse filter, 2.6 bytes a key.
+//! Which hashes a section cannot have: a binary fuse filter, 2.3 bytes a key.
 //!
 //! Each key has three positions, and its fingerprint is the exclusive or of what stands there. A
 //! key that was not put in passes once in 65,536. Keys are split by their upper half into shards
-//! of some 8,000: then a key's positions lie within 3 KiB, which is a page of memory or two where a
-//! look-up would else need three, and building a shard stays in the cache next to the processor. Larger
-//! ones would be 2.25 bytes a key.
+//! of some 130,000, so that building one stays in the cache; larger ones would be 2.25 bytes a key.
 //!
 //! ```text
 //! shards u32, reserved u32
@@ -18,9 +16,9 @@
 use takt_protocol::varint::Cursor;
 
 /// Keys whose positions are read together.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 32;
 /// Keys of a shard, about: hashes are uniform.
-const SHARD_KEYS: u64 = 1 << 13;
+const SHARD_KEYS: u64 = 1 << 17;
 const HEAD: usize = 8;
 const SHARD_HEAD: usize = 16;
 /// Segments longer than this do not make the filter smaller.
@@ -107,7 +105,7 @@ struct Peeled {
     count: u32,
 }
 
-/// What building a shard needs, which is costly to be had anew for each.
+/// What building a shard needs: some megabytes, which are costly to be had anew for each.
 #[derive(Debug, Default)]
 struct Scratch {
     places: Vec<Peeled>,
@@ -318,7 +316,7 @@ fn bytes_expected(hashes: u64, shards: u64) -> usize {
     };
     let (segment_bits, segments) = sized(hashes / shards.max(1));
     let prints = shards.saturating_mul((segments as usize + 2) << segment_bits);
-    HEAD + shards * SHARD_HEAD + prints.saturating_mul(2) + prints / 16
+    HEAD + shards * SHARD_HEAD + prints.saturating_mul(2) + prints / 32
 }
 
 impl Scratch {
@@ -424,12 +422,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_takes_21_bits_and_others_pass_once_in_65_536() {
+    fn a_key_takes_19_bits_and_others_pass_once_in_65_536() {
         let keys = hashes(0, 2_500_000);
         let (filter, bytes) = built(&keys);
-        assert_eq!(filter.shards.len(), 306);
+        assert_eq!(filter.shards.len(), 20);
         assert!(keys.iter().all(|hash| filter.may_have(*hash)));
-        assert!(bytes * 1000 < keys.len() * 2600, "{bytes} bytes");
+        assert!(bytes * 1000 < keys.len() * 2375, "{bytes} bytes");
         let mut found = Vec::new();
         filter.pass(&hashes(10_000_000, 4_000_000), &mut found);
         // 61 are expected, with a deviation of 8.
