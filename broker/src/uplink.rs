@@ -103,7 +103,7 @@ async fn drive(
 ) -> Result<End, TransportError> {
     let FrameStream { send, recv } = stream;
     let mut stream = Stream { send, recv };
-    let mut durable = node.writer.state();
+    let mut durable = node.writer.commits();
     // The first partition that cannot be read is in the status.
     let mut shown = false;
     session.on_connected(now());

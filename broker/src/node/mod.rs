@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use crate::access::Place;
 use crate::logic::TicketError;
 use crate::serve::serve;
-use crate::writer::{Ticket, Writer, WriterState, WriterThreads};
+use crate::writer::{Ticket, Writer, WriterEnd, WriterThreads};
 
 pub(crate) use counters::NodeCounters;
 pub use open::NodeOpenError;
@@ -119,14 +119,11 @@ impl Node {
 
     /// Waits until the journal has failed, and says why. The node then acknowledges nothing more.
     pub async fn failed(&self) -> String {
-        let mut state = self.inner.writer.state();
-        loop {
-            if let WriterState::Failed { reason } = &*state.borrow_and_update() {
-                return reason.clone();
-            }
-            if state.changed().await.is_err() {
-                return "the writer thread has ended".to_owned();
-            }
+        let mut end = self.inner.writer.end();
+        let has_failed = |end: &Option<WriterEnd>| matches!(end, Some(WriterEnd::Failed { .. }));
+        match end.wait_for(has_failed).await.as_deref() {
+            Ok(Some(WriterEnd::Failed { reason })) => reason.clone(),
+            Ok(_) | Err(_) => "the writer thread has ended".to_owned(),
         }
     }
 
@@ -146,21 +143,18 @@ impl Node {
     /// Why the journal could not be ended cleanly. Nothing acknowledged is lost by that.
     pub async fn close(mut self) -> Result<(), String> {
         self.stop_all();
-        let mut state = self.inner.writer.state();
-        let ended = |state: &WriterState| !matches!(state, WriterState::Running { .. });
-        let end = match state.wait_for(ended).await {
-            Ok(state) => state.clone(),
-            Err(_) => WriterState::Failed { reason: "the writer thread has ended".to_owned() },
+        let mut end = self.inner.writer.end();
+        let end = match end.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(WriterEnd::Stopped)) => Ok(()),
+            Ok(Some(WriterEnd::Failed { reason })) => Err(reason.clone()),
+            Ok(None) | Err(_) => Err("the writer thread has ended".to_owned()),
         };
         if let Some(threads) = self.threads.take() {
             // They have nothing left to do; this waits for the moment that their end takes.
             let _ = tokio::task::spawn_blocking(move || threads.join()).await;
         }
         self.hang_up().await;
-        match end {
-            WriterState::Failed { reason } => Err(reason),
-            WriterState::Running { .. } | WriterState::Stopped => Ok(()),
-        }
+        end
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn run(
     mut session: impl Session,
 ) -> Result<(), String> {
     let (answers, mut answered) = mpsc::unbounded_channel();
-    let mut durable = node.writer.state();
+    let mut durable = node.writer.commits();
     let mut replaced = None;
     let mut frame = None;
     let mut lost = false;

@@ -1,6 +1,7 @@
 //! The threads around [`WriterCore`]: one lets it judge and fill commits, one writes and syncs them,
 //! one does what may take its time. While a commit syncs, the next one fills; it is written when
-//! that sync has returned.
+//! that sync has returned. Where little comes, the first writes and syncs as well: then an event waits
+//! for one thread to wake and not for three.
 
 mod inbox;
 mod ticket;
@@ -66,14 +67,9 @@ impl Drop for Closing {
     }
 }
 
-/// How the writer stands, for all who watch.
+/// How the writer has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WriterState {
-    /// It takes requests; so many commits were made durable.
-    Running {
-        /// Grows with each durable commit.
-        commits: u64,
-    },
+pub enum WriterEnd {
     /// It has stopped cleanly.
     Stopped,
     /// The disk failed; nothing more is acknowledged.
@@ -87,7 +83,8 @@ pub enum WriterState {
 #[derive(Clone)]
 pub struct Writer {
     inbox: Arc<Inbox<Request, Notice>>,
-    state: watch::Receiver<WriterState>,
+    commits: watch::Receiver<u64>,
+    end: watch::Receiver<Option<WriterEnd>>,
 }
 
 impl Writer {
@@ -97,9 +94,15 @@ impl Writer {
         let _ = self.inbox.request(Request { operation, ticket });
     }
 
-    /// Changes with every durable commit, and when the writer ends.
-    pub fn state(&self) -> watch::Receiver<WriterState> {
-        self.state.clone()
+    /// How many commits are durable: changes with each of them, and is closed when the writer ends. Who
+    /// does not need every one should not wait for it: each wakes all that do.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    /// How the writer has ended; `None` before.
+    pub fn end(&self) -> watch::Receiver<Option<WriterEnd>> {
+        self.end.clone()
     }
 
     /// Says how far the upstream has each mirrored partition; `None` where that is unknown, which
@@ -110,7 +113,7 @@ impl Writer {
         self.inbox.notify_instead(Notice::UplinkHolds(ends), outdated);
     }
 
-    /// Asks the writer to stop cleanly; [`Writer::state`] says when it has.
+    /// Asks the writer to stop cleanly; [`Writer::end`] says when it has.
     pub fn stop(&self) {
         self.inbox.notify(Notice::Stop);
     }
@@ -139,7 +142,8 @@ pub fn start(
     mark_after: Duration,
 ) -> io::Result<(Writer, WriterThreads)> {
     let inbox = Arc::new(Inbox::new());
-    let (state_tx, state) = watch::channel(WriterState::Running { commits: 0 });
+    let (count_tx, commits) = watch::channel(0);
+    let (end_tx, end) = watch::channel(None);
     let (commit_tx, commit_rx) = mpsc::sync_channel::<Pending>(1);
     let (job_tx, job_rx) = mpsc::channel::<Job>();
     let syncer_panics = Panics { inbox: Arc::clone(&inbox), thread: "sync" };
@@ -162,7 +166,8 @@ pub fn start(
         let mut thread = WriterThread {
             core: WriterCore::new(store, mark_after, Instant::now()),
             inbox: thread_inbox,
-            state: state_tx,
+            durable: count_tx,
+            end: end_tx,
             commits: commit_tx,
             jobs: job_tx,
         };
@@ -173,7 +178,7 @@ pub fn start(
         let _ = syncer.join();
         let _ = jobs.join();
     })?;
-    Ok((Writer { inbox, state }, WriterThreads { writer }))
+    Ok((Writer { inbox, commits, end }, WriterThreads { writer }))
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -183,7 +188,8 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 struct WriterThread {
     core: WriterCore<Ticket>,
     inbox: Arc<Inbox<Request, Notice>>,
-    state: watch::Sender<WriterState>,
+    durable: watch::Sender<u64>,
+    end: watch::Sender<Option<WriterEnd>>,
     commits: mpsc::SyncSender<Pending>,
     jobs: mpsc::Sender<Job>,
 }
@@ -214,9 +220,14 @@ impl WriterThread {
             match output {
                 WriterOutput::Answer(ticket, answer) => ticket.answer(answer),
                 WriterOutput::Durable { commits } => {
-                    self.state.send_replace(WriterState::Running { commits });
+                    self.durable.send_replace(commits);
                 }
-                WriterOutput::Commit(pending) => {
+                WriterOutput::Commit { pending, alone: true } => {
+                    let result = pending.write_and_sync();
+                    // By way of the inbox, so that what has come meanwhile is submitted before.
+                    self.inbox.notify(Notice::Synced(pending, result));
+                }
+                WriterOutput::Commit { pending, alone: false } => {
                     self.commits.send(pending).map_err(|_| "the sync thread is gone")?;
                 }
                 WriterOutput::Job(job) => {
@@ -246,19 +257,19 @@ impl WriterThread {
     }
 
     fn finish(self, end: Result<(), String>) {
-        let Self { core, inbox, state, .. } = self;
+        let Self { core, inbox, end: ended, .. } = self;
         inbox.close();
-        let state_at_end = match end {
+        let end = match end {
             Ok(()) => {
                 core.close();
-                WriterState::Stopped
+                WriterEnd::Stopped
             }
             Err(reason) => {
                 tracing::error!(reason, "the store has failed; the node acknowledges nothing more");
-                WriterState::Failed { reason }
+                WriterEnd::Failed { reason }
             }
         };
-        state.send_replace(state_at_end);
+        ended.send_replace(Some(end));
     }
 }
 
@@ -279,8 +290,8 @@ mod tests {
         assert!(matches!(notices.front(), Some(Notice::Panicked("sync"))));
 
         let closing = Closing(Arc::clone(&inbox));
-        let (_, state) = watch::channel(WriterState::Stopped);
-        let writer = Writer { inbox, state };
+        let ((_, commits), (_, end)) = (watch::channel(0), watch::channel(None));
+        let writer = Writer { inbox, commits, end };
         let submit = || {
             let (ticket, answer) = Ticket::once();
             let name = takt_protocol::words::CursorName::new("c").unwrap();
