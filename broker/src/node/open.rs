@@ -21,8 +21,10 @@ use crate::writer::{self, Ticket};
 /// Heads of orders in each of two generations in memory: some 140 MiB each.
 const HEADS_RECENT: usize = 3 << 20;
 
-/// Eight runs of a million keys take a table of 43 MB, of which two may be there.
-const GENERATION_RUNS: usize = 8;
+/// So many keys at most are in the tables of a file, which are some 75 MB, and in its run.
+const FILE_KEYS_MAX: usize = 3 << 18;
+/// Fifteen such runs take a table of 63 MB, of which two may be there.
+const GENERATION_RUNS: usize = 15;
 /// How often a directory is tried that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
@@ -202,7 +204,7 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         keys_max: options.keys_max,
         heads_recent: HEADS_RECENT,
         spare_files: options.spare_files,
-        file_keys_max: 1 << 20,
+        file_keys_max: FILE_KEYS_MAX,
         generation_runs: GENERATION_RUNS,
         retention_bytes: options.retention_bytes,
         retention_age: options.retention_age,
