@@ -16,7 +16,7 @@ use takt_storage::runs::{
 use crate::Seeded;
 
 /// Keys of a journal file, and so of a run before it is merged: a node leaves a file at as many.
-pub const FILE_KEYS: u64 = 1 << 20;
+pub const FILE_KEYS: u64 = 3 << 18;
 
 const JOURNAL: JournalId = JournalId::new([7; 16]);
 

@@ -101,7 +101,7 @@ impl Feed {
             keys_max: 100_000_000,
             heads_recent: 1 << 20,
             spare_files: 2,
-            file_keys_max: 1 << 20,
+            file_keys_max: 3 << 18,
             // Filters are what is measured here.
             generation_runs: 1,
             retention_bytes: 256 << 20,

@@ -21,9 +21,11 @@ use crate::writer::{self, Ticket};
 /// Heads of orders in each of two generations in memory: some 140 MiB each.
 const HEADS_RECENT: usize = 3 << 20;
 
-/// So many keys at most are in the tables of a file, which are some 75 MB, and in its run.
+/// Where a file has taught so many keys, or a commit's more, the next one begins: its tables are some 50 MB
+/// then, and 25 MB more where each event goes on with an order.
 const FILE_KEYS_MAX: usize = 3 << 18;
-/// Fifteen such runs take a table of 63 MB, of which two may be there.
+/// Fifteen such runs take a table of 63 MB. While merging keeps up there are two, and three beside three
+/// merged runs where it does not; in a young node, with fewer of these, up to six.
 const GENERATION_RUNS: usize = 15;
 /// How often a directory is tried that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(50);

@@ -37,12 +37,13 @@ pub(crate) enum Happened {
 /// Waits for the first thing to happen. `commands` is `None` once there will be no more.
 pub(crate) async fn step<C>(
     stream: &mut FrameStream,
-    mut commands: Option<&mut UnboundedReceiver<C>>,
+    commands: Option<&mut UnboundedReceiver<C>>,
     deadline: Option<Instant>,
-    mut take: impl FnMut(C),
+    take: impl FnMut(C),
 ) -> Happened {
     let FrameStream { send, recv } = stream;
     let flushing = send.has_queued();
+    let mut taken = Vec::new();
     tokio::select! {
         sent = send.flush(), if flushing => match sent {
             Ok(()) => Happened::Flushed,
@@ -53,16 +54,10 @@ pub(crate) async fn step<C>(
             Ok(None) => Happened::Lost(None),
             Err(error) => Happened::Lost(Some(error)),
         },
-        command = receive(commands.as_deref_mut()) => match command {
-            Some(command) => {
-                take(command);
-                if let Some(commands) = commands {
-                    take_more(commands, take);
-                }
-                Happened::Commands
-            }
-            None => Happened::NoMoreCommands,
-        },
+        count = receive(commands, &mut taken) => {
+            taken.into_iter().for_each(take);
+            if count == 0 { Happened::NoMoreCommands } else { Happened::Commands }
+        }
         () = until(deadline) => Happened::Timeout,
     }
 }
@@ -79,31 +74,25 @@ pub(crate) async fn open<C>(
         sleep(wait).await;
         connector.open_stream().await
     });
+    let mut taken = Vec::new();
     loop {
         tokio::select! {
             stream = &mut opening => return stream.map(Some),
-            command = commands.recv() => match command {
-                Some(command) => {
-                    take(command);
-                    take_more(commands, &mut take);
+            count = commands.recv_many(&mut taken, TAKEN_AT_ONCE) => {
+                if count == 0 {
+                    return Ok(None);
                 }
-                None => return Ok(None),
-            },
+                taken.drain(..).for_each(&mut take);
+            }
         }
     }
 }
 
-async fn receive<C>(commands: Option<&mut UnboundedReceiver<C>>) -> Option<C> {
+async fn receive<C>(commands: Option<&mut UnboundedReceiver<C>>, taken: &mut Vec<C>) -> usize {
     match commands {
-        Some(commands) => commands.recv().await,
+        Some(commands) => commands.recv_many(taken, TAKEN_AT_ONCE).await,
         None => pending().await,
     }
-}
-
-/// Behind the first command, those that are there.
-fn take_more<C>(commands: &mut UnboundedReceiver<C>, take: impl FnMut(C)) {
-    let there = std::iter::from_fn(|| commands.try_recv().ok());
-    there.take(TAKEN_AT_ONCE - 1).for_each(take);
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -1,4 +1,4 @@
-//! Which hashes a section cannot have: a binary fuse filter, 2.3 bytes a key.
+//! Which hashes a section cannot have: a binary fuse filter, 2.4 bytes a key.
 //!
 //! Each key has three positions, and its fingerprint is the exclusive or of what stands there. A
 //! key that was not put in passes once in 65,536. Keys are split by their upper half into shards

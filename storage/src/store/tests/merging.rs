@@ -6,7 +6,7 @@ use takt_protocol::event::DedupKeys;
 use takt_protocol::words::OrderSequence;
 
 use super::*;
-use crate::runs::{KeyRun, RunInfo};
+use crate::runs::{KeyRun, RunInfo, YOUNG_RUNS_MAX};
 
 /// Publishes keys until a number of journal files are left, and remembers them.
 #[derive(Default)]
@@ -74,7 +74,7 @@ fn names(world: &World) -> Vec<String> {
 
 #[test]
 fn a_lookup_meets_few_filters_and_each_key_is_known() {
-    for generation_runs in [1, 3, 8] {
+    for generation_runs in [1, 3, 8, YOUNG_RUNS_MAX] {
         lookups(generation_runs);
     }
 }
@@ -83,7 +83,7 @@ fn lookups(generation_runs: usize) {
     let mut world = World::with_topic_and(StoreOptions { generation_runs, ..options("plant") });
     let mut keys = Keys::default();
     for round in 0..4 {
-        keys.fill(&mut world, 9);
+        keys.fill(&mut world, 9.max(generation_runs + 1));
         let filters = world.store.state.tables.filters();
         // Behind a start each run has its own until they are merged.
         let most = if round == 2 { 5 + generation_runs } else { 6 };
