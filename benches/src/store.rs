@@ -14,7 +14,7 @@ use takt_storage::keys::KeyHashes;
 use takt_storage::store::{Answer, Operation, PendingCommit, Staged, Store, StoreOptions};
 
 use crate::events::builder;
-use crate::{EventSource, batch_of};
+use crate::{EventSource, FILE_KEYS, batch_of};
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ impl Feed {
             keys_max: 100_000_000,
             heads_recent: 1 << 20,
             spare_files: 2,
-            file_keys_max: 3 << 18,
+            file_keys_max: usize::try_from(FILE_KEYS).expect("a number of keys"),
             // Filters are what is measured here.
             generation_runs: 1,
             retention_bytes: 256 << 20,
