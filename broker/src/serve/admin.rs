@@ -278,44 +278,45 @@ fn history(
         let places = view.order(topic, key, last, ROWS_MAX).map_err(|e| read_failed(&e))?;
         let Some(end) = places.last() else { break };
         last = Some(*end);
-        for (slot, offset) in places {
+        for of_one in places.chunk_by(|(a, _), (b, _)| a == b) {
+            let slot = of_one[0].0;
             let Some(partition) = view.partition(slot) else { continue };
-            if behind.offset.is_some_and(|behind| offset.get() <= behind) {
-                continue;
-            }
             if origin.is_some_and(|origin| *origin != partition.id.origin) {
                 continue;
             }
-            let batches = match view.read(slot, offset, 1) {
-                Ok(batches) => batches,
-                Err(ReadError::Trimmed { .. }) => continue,
-                Err(error) => return Err(read_failed(&error)),
-            };
-            let Some(batch) = batches.first() else { continue };
-            // Where compaction has left it out, the index names it all the same.
-            let Some(found) = visible(batch, offset)? else { continue };
-            let at = found.record;
-            // The index goes by the key's hash: another key with the same one is not of the order.
-            if at.order_key != Some(key.as_str().as_bytes()) {
-                continue;
+            let wanted = |offset: &Offset| behind.offset.is_none_or(|behind| behind < offset.get());
+            let offsets: Vec<_> = of_one.iter().map(|place| place.1).filter(wanted).collect();
+            for (offset, batch) in view.batches_at(slot, &offsets) {
+                let batch = match batch {
+                    Ok(Some(batch)) => batch,
+                    Ok(None) | Err(ReadError::Trimmed { .. }) => continue,
+                    Err(error) => return Err(read_failed(&error)),
+                };
+                // Where compaction has left it out, the index names it all the same.
+                let Some(found) = visible(&batch, offset)? else { continue };
+                let at = found.record;
+                // The index goes by the key's hash: another key with the same one is not of the order.
+                if at.order_key != Some(key.as_str().as_bytes()) {
+                    continue;
+                }
+                let order_sequence = found.order_sequence().map_or(0, OrderSequence::get);
+                if order_sequence <= behind.sequence {
+                    continue;
+                }
+                if records.len() == max || bytes > ANSWER_BYTES {
+                    return Ok(proto::OrderHistory { records, more: true });
+                }
+                bytes += at.data_len + 256;
+                records.push(proto::OrderRecord {
+                    origin: partition.id.origin.to_string(),
+                    partition: u32::from(partition.id.number.get()),
+                    offset: offset.get(),
+                    order_sequence,
+                    append_time_us: batch.header().append_time.as_micros(),
+                    producer_id: batch.header().producer.to_string(),
+                    event: Some(event_of(&batch, &at)?),
+                });
             }
-            let order_sequence = found.order_sequence().map_or(0, OrderSequence::get);
-            if order_sequence <= behind.sequence {
-                continue;
-            }
-            if records.len() == max || bytes > ANSWER_BYTES {
-                return Ok(proto::OrderHistory { records, more: true });
-            }
-            bytes += at.data_len + 256;
-            records.push(proto::OrderRecord {
-                origin: partition.id.origin.to_string(),
-                partition: u32::from(partition.id.number.get()),
-                offset: offset.get(),
-                order_sequence,
-                append_time_us: batch.header().append_time.as_micros(),
-                producer_id: batch.header().producer.to_string(),
-                event: Some(event_of(batch, &at)?),
-            });
         }
     }
     Ok(proto::OrderHistory { records, more: false })

@@ -146,6 +146,31 @@ async fn more_sessions_than_a_connection_admits_take_another() {
     listening.accepting.abort();
 }
 
+/// Also where the process ends right behind it, with all that could still send.
+#[tokio::test]
+async fn the_node_is_told_that_a_client_closes() {
+    let authority = Authority::new();
+    let (_, node) = TestNode::start(1);
+    let listening = Listening::start(&authority, &node);
+    let options = listening.options(&authority, munich());
+    let process = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = Client::connect(options).await.unwrap();
+            let producer = client.producer("orders").name("mes").build().unwrap();
+            producer.send(event("1", "")).await.unwrap().await.unwrap();
+            client.close().await;
+        });
+        runtime.shutdown_background();
+    });
+    tokio::task::spawn_blocking(|| process.join().unwrap()).await.unwrap();
+    let connection = listening.connections.lock().unwrap().pop().unwrap();
+    let closed = timeout(Duration::from_secs(20), connection.closed()).await.unwrap();
+    let quinn::ConnectionError::ApplicationClosed(closed) = closed else { panic!("{closed}") };
+    assert_eq!(closed.error_code, 0_u32.into());
+    listening.accepting.abort();
+}
+
 #[tokio::test]
 async fn who_is_not_expected_is_not_talked_to() {
     let authority = Authority::new();

@@ -94,6 +94,17 @@ pub struct StoredHeader {
 }
 
 impl StoredHeader {
+    /// How many of a stored batch's first bytes [`StoredHeader::peek_chain`] needs.
+    pub const CHAIN_END: usize = CHAIN_AT + 16;
+
+    /// The chain that a stored batch carries, from its first bytes, of which nothing is verified: what
+    /// continues it is. `None` where they are not those of one, or of one that is compacted.
+    pub fn peek_chain(front: &[u8]) -> Option<PartitionChain> {
+        let kind = front.get(..4)? == [STORED_MAGIC, STORED_VERSION, 0, 0];
+        let chain = front.get(CHAIN_AT..Self::CHAIN_END)?.try_into().ok()?;
+        kind.then_some(PartitionChain::new(chain))
+    }
+
     /// Appends the header and its verdicts to `out`, and returns the chain that it carries: the
     /// field `chain` is not read.
     ///

@@ -7,7 +7,7 @@ use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
 use super::events::OrderEvents;
 use crate::{
     journal::Position,
-    runs::{Extent, OrderRow, Slot, SlotSummary},
+    runs::{Extent, OrderRow, Placed, Slot, SlotSummary},
 };
 
 /// The extents and the events of order keys of a file without a run. Once frozen it never changes.
@@ -79,9 +79,16 @@ impl LiveFile {
 
     /// The last extent that begins at `offset` or before.
     pub(super) fn at_or_before(&self, slot: Slot, offset: Offset) -> Option<Extent> {
+        self.placed_at_or_before(slot, offset).map(|placed| placed.extent)
+    }
+
+    /// As [`LiveFile::at_or_before`], with what the batch continues.
+    pub(super) fn placed_at_or_before(&self, slot: Slot, offset: Offset) -> Option<Placed> {
         let extents = self.of(slot);
         let behind = extents.partition_point(|extent| extent.base_offset <= offset);
-        extents.get(behind.checked_sub(1)?).copied()
+        let last = behind.checked_sub(1)?;
+        let in_front = last.checked_sub(1).map(|in_front| extents[in_front]);
+        Placed::of(extents[last], in_front, &self.summary(slot)?)
     }
 
     /// The first extent appended at `time` or later.

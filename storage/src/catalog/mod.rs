@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
 
-pub use crate::runs::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary};
+pub use crate::runs::{ChainBefore, Extent, MaskedAddress, OrderRow, Placed, Slot, SlotSummary};
 use crate::{
     journal::Position,
     runs::{RunError, RunReader},
@@ -22,6 +22,9 @@ use crate::{
 };
 pub use events::OrderEvents;
 pub use live::LiveFile;
+
+/// Of how many sealed files the events of an order are fetched while those of others are read.
+const ORDERS_AHEAD: usize = 64;
 
 /// The place of every batch of every partition that a node holds. Shared by reference.
 #[derive(Debug)]
@@ -154,6 +157,42 @@ impl Catalog {
         Ok(extent.filter(|extent| extent.contains(offset) && start.is_kept(extent)))
     }
 
+    /// As [`Catalog::find`], of many offsets, with what the batches continue.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub fn place(&self, slot: Slot, offsets: &[Offset]) -> Result<Vec<Option<Placed>>, RunError> {
+        let inner = self.read();
+        let start = inner.start(slot);
+        let found = offsets.iter().map(|&offset| {
+            let found = inner.latest(
+                slot,
+                |summary| summary.first_offset <= offset,
+                |file| file.placed_at_or_before(slot, offset),
+            );
+            (offset, found)
+        });
+        let found: Vec<_> = found.collect();
+        drop(inner);
+        for (offset, found) in &found {
+            if let Some(Found::InRun(run)) = found {
+                run.prefetch_extent(slot, *offset);
+            }
+        }
+        let mut places: Vec<Option<Placed>> = Vec::with_capacity(offsets.len());
+        for (offset, found) in found {
+            let holds = |placed: &Placed| placed.extent.contains(offset);
+            let placed = match (places.last().copied().flatten().filter(holds), found) {
+                (Some(again), _) => Some(again),
+                (None, Some(Found::Here(placed))) => placed,
+                (None, Some(Found::InRun(run))) => run.placed_at_or_before(slot, offset)?,
+                (None, None) => None,
+            };
+            places.push(placed.filter(holds).filter(|placed| start.is_kept(&placed.extent)));
+        }
+        Ok(places)
+    }
+
     /// A batch by its number; `None` if it was dropped or is not there yet.
     ///
     /// # Errors
@@ -255,7 +294,8 @@ impl Catalog {
     }
 
     /// The offsets of an order key's events in a partition behind `after` (from the first without
-    /// it), at most `max` of them, in their order. One probe for each sealed file in question.
+    /// it), at most `max` of them, in their order. One block is read of each sealed file in question,
+    /// those of some files ahead.
     ///
     /// # Errors
     /// As [`Catalog::find`].
@@ -272,10 +312,13 @@ impl Catalog {
         let (runs, here) = inner.order(hash, slot, after);
         drop(inner);
         let mut offsets = Vec::new();
-        for run in runs {
+        let mut ahead = runs.iter();
+        for (index, run) in runs.iter().enumerate() {
             if offsets.len() >= max {
                 break;
             }
+            let fetched = if index == 0 { ORDERS_AHEAD } else { 1 };
+            ahead.by_ref().take(fetched).for_each(|run| run.prefetch_order(hash, slot, after));
             offsets.extend(run.order(hash, slot, after, max - offsets.len())?);
         }
         let here = here.iter().flat_map(|file| file.history(hash, slot, after));

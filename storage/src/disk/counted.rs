@@ -109,6 +109,10 @@ impl DiskFile for CountedFile {
         Ok(read)
     }
 
+    fn prefetch(&self, at: u64, len: u64) {
+        self.inner.prefetch(at, len);
+    }
+
     fn read_ahead(&self, at: u64, len: usize) {
         self.inner.read_ahead(at, len);
     }

@@ -90,6 +90,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
         Ok(0..len)
     }
 
+    /// Says that these bytes will be asked for soon with [`DiskFile::read_at`], so that a disk may fetch
+    /// them while others are read. Nothing comes of it where it cannot.
+    fn prefetch(&self, _at: u64, _len: u64) {}
+
     /// Says what [`DiskFile::read_once`] will be asked for next, so that a disk may begin with it;
     /// with a `len` of 0 that nothing will, and what was begun is forgotten.
     fn read_ahead(&self, _at: u64, _len: usize) {}

@@ -257,6 +257,12 @@ impl DiskFile for RealFile {
         begun.unwrap_or_else(|| self.handles.read_once(at, len, buffer))
     }
 
+    fn prefetch(&self, at: u64, len: u64) {
+        // A hint: where it fails, the read itself will say why.
+        let len = std::num::NonZeroU64::new(len);
+        let _ = rustix::fs::fadvise(&self.handles.file, at, len, rustix::fs::Advice::WillNeed);
+    }
+
     fn read_ahead(&self, at: u64, len: usize) {
         let mut ahead = lock(&self.ahead);
         if len == 0 {

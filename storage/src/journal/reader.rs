@@ -127,6 +127,28 @@ impl Reader {
         Ok(commit.bytes.slice(at..end))
     }
 
+    /// `len` bytes of the journal from `position` on, of which nothing is verified: for what says itself
+    /// whether it is whole. `None` where [`Reader::read`] would say why they are not there.
+    pub fn read_raw(&self, position: Position, len: usize) -> Option<Bytes> {
+        let file = self.durable_file(position, len)?;
+        let mut bytes = vec![0; len];
+        file.file.read_at(file.offset(position), &mut bytes).ok()?;
+        Some(bytes.into())
+    }
+
+    /// Has fetched what [`Reader::read_raw`] will be asked for soon.
+    pub fn prefetch(&self, position: Position, len: usize) {
+        if let Some(file) = self.durable_file(position, len) {
+            file.file.prefetch(file.offset(position), len as u64);
+        }
+    }
+
+    fn durable_file(&self, position: Position, len: usize) -> Option<Arc<JournalFile>> {
+        let end = position.get().checked_add(len as u64)?;
+        let file = self.shared.file_at(position).filter(|_| end <= self.durable().get())?;
+        file.end().is_none_or(|file_end| end <= file_end.get()).then_some(file)
+    }
+
     /// The commit that holds `position`. To follow the journal, go on at its end.
     ///
     /// # Errors

@@ -52,6 +52,36 @@ impl Extent {
     }
 }
 
+/// A batch's place, and what the batch continues: by that its bytes verify without those around them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The batch.
+    pub extent: Extent,
+    /// Where the partition's chain before it is.
+    pub chain_before: ChainBefore,
+}
+
+/// Where the chain before a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChainBefore {
+    /// Here.
+    Known(PartitionChain),
+    /// In the header of the batch in front of it.
+    In(Extent),
+}
+
+impl Placed {
+    /// The last of one partition's batches in a file, which begin with what `summary` says.
+    pub(crate) fn of(last: Extent, in_front: Option<Extent>, summary: &SlotSummary) -> Option<Self> {
+        let chain_before = if last.batch_number == summary.first_batch {
+            ChainBefore::Known(summary.chain_before)
+        } else {
+            ChainBefore::In(in_front?)
+        };
+        Some(Self { extent: last, chain_before })
+    }
+}
+
 /// The address of a record without an offset, on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MaskedAddress {

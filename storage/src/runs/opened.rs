@@ -26,6 +26,11 @@ impl Source {
         self.file.read_at(at, bytes).map_err(|error| self.io(error))
     }
 
+    /// What [`Source::read`] will be asked for soon.
+    pub(super) fn prefetch(&self, at: u64, len: usize) {
+        self.file.prefetch(at, len as u64);
+    }
+
     /// What is not read again soon; says where in `buffer` it is.
     pub(super) fn read_once(
         &self,

@@ -7,7 +7,7 @@ use takt_protocol::words::{BatchNumber, Offset, Timestamp};
 
 use super::{
     error::RunError,
-    extent::{Extent, MaskedAddress, OrderRow, Slot, SlotSummary},
+    extent::{Extent, MaskedAddress, OrderRow, Placed, Slot, SlotSummary},
     header::Section,
     info::RunInfo,
     opened::{Opened, Source},
@@ -100,9 +100,28 @@ impl RunReader {
         slot: Slot,
         offset: Offset,
     ) -> Result<Option<Extent>, RunError> {
-        let before = |row: &Extent| (row.slot, row.base_offset) <= (slot, offset);
-        let found = self.extents.last_before(&self.source, before)?;
-        Ok(found.filter(|extent| extent.slot == slot))
+        let found = self.extents.last_before(&self.source, begins(slot, offset))?;
+        Ok(found.map(|(extent, _)| extent).filter(|extent| extent.slot == slot))
+    }
+
+    /// As [`RunReader::extent_at_or_before`], with what the batch continues.
+    ///
+    /// # Errors
+    /// [`RunError`]
+    pub(crate) fn placed_at_or_before(
+        &self,
+        slot: Slot,
+        offset: Offset,
+    ) -> Result<Option<Placed>, RunError> {
+        let Some(summary) = self.slot(slot) else { return Ok(None) };
+        let found = self.extents.last_before(&self.source, begins(slot, offset))?;
+        let found = found.filter(|(extent, _)| extent.slot == slot);
+        Ok(found.and_then(|(last, in_front)| Placed::of(last, in_front, summary)))
+    }
+
+    /// Has fetched what [`RunReader::extent_at_or_before`] reads.
+    pub(crate) fn prefetch_extent(&self, slot: Slot, offset: Offset) {
+        self.extents.prefetch(&self.source, begins(slot, offset));
     }
 
     /// The batch with this number.
@@ -155,13 +174,14 @@ impl RunReader {
         after: Option<Offset>,
         max: usize,
     ) -> Result<Vec<Offset>, RunError> {
-        let before = |row: &OrderRow| match after {
-            Some(after) => *row <= OrderRow { hash, slot, offset: after },
-            None => (row.hash, row.slot) < (hash, slot),
-        };
         let wanted = |row: &OrderRow| (row.hash, row.slot) == (hash, slot);
-        let rows = self.orders.range(&self.source, before, wanted, max)?;
+        let rows = self.orders.range(&self.source, is_passed(hash, slot, after), wanted, max)?;
         Ok(rows.into_iter().map(|row| row.offset).collect())
+    }
+
+    /// Has fetched what [`RunReader::order`] reads first.
+    pub(crate) fn prefetch_order(&self, hash: u128, slot: Slot, after: Option<Offset>) {
+        self.orders.prefetch(&self.source, is_passed(hash, slot, after));
     }
 
     /// Reads and verifies all that is answered from here.
@@ -172,6 +192,19 @@ impl RunReader {
         self.extents().try_for_each(|row| row.map(drop))?;
         self.orders.stream(&self.source).try_for_each(|row| row.map(drop))?;
         self.conflicts().try_for_each(|row| row.map(drop))
+    }
+}
+
+/// The batches that begin at `offset` of the partition or in front of it.
+fn begins(slot: Slot, offset: Offset) -> impl Fn(&Extent) -> bool {
+    move |row| (row.slot, row.base_offset) <= (slot, offset)
+}
+
+/// The events in front of those of an order key behind `after`.
+fn is_passed(hash: u128, slot: Slot, after: Option<Offset>) -> impl Fn(&OrderRow) -> bool {
+    move |row| match after {
+        Some(after) => *row <= OrderRow { hash, slot, offset: after },
+        None => (row.hash, row.slot) < (hash, slot),
     }
 }
 

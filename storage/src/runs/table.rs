@@ -1,5 +1,7 @@
 //! One section of a run: its fences in memory, its rows on the disk, a block for a look-up.
 
+use std::marker::PhantomData;
+
 use takt_protocol::varint::Cursor;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -48,30 +50,59 @@ impl<R: Row> Table<R> {
         self.fences.len()
     }
 
-    /// Reads and verifies one block.
-    pub(super) fn block(&self, source: &Source, block: usize) -> Result<Vec<R>, RunError> {
+    /// Where a block is, and its length in bytes.
+    fn place(&self, block: usize) -> (u64, usize) {
         let before = (block * self.rows_per_block) as u64;
         let left = usize::try_from(self.rows - before).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(self.rows_per_block) * R::LEN];
-        source.read(self.at + before * R::LEN as u64, &mut bytes)?;
+        (self.at + before * R::LEN as u64, left.min(self.rows_per_block) * R::LEN)
+    }
+
+    /// Reads and verifies one block.
+    fn block(&self, source: &Source, block: usize) -> Result<Block<R>, RunError> {
+        let (at, len) = self.place(block);
+        let mut bytes = vec![0; len];
+        source.read(at, &mut bytes)?;
         if xxh3_64(&bytes) != self.fences[block].checksum {
             return Err(source.corrupt("a block's checksum is wrong"));
         }
-        let rows = bytes.chunks_exact(R::LEN).map(|row| R::decode(&mut Cursor::new(row)));
-        rows.collect::<Result<_, _>>().map_err(|_| source.corrupt("a row is not well formed"))
+        Ok(Block { bytes, row: PhantomData })
     }
 
-    /// The last row that `before` holds for, which must hold for a front part of the rows.
+    /// The block in which the last row is that `before` holds for, which must hold for a front part of
+    /// the rows; `None` if it holds for none.
+    fn last_block(&self, before: impl Fn(&R) -> bool) -> Option<usize> {
+        self.fences.partition_point(|fence| before(&fence.first)).checked_sub(1)
+    }
+
+    /// Has the first block fetched that the other functions read for `before`.
+    pub(super) fn prefetch(&self, source: &Source, before: impl Fn(&R) -> bool) {
+        if let Some(block) = self.last_block(before) {
+            let (at, len) = self.place(block);
+            source.prefetch(at, len);
+        }
+    }
+
+    /// The last row that `before` holds for, which must hold for a front part of the rows, and the one
+    /// in front of it.
     pub(super) fn last_before(
         &self,
         source: &Source,
         before: impl Fn(&R) -> bool,
-    ) -> Result<Option<R>, RunError> {
-        let behind = self.fences.partition_point(|fence| before(&fence.first));
-        let Some(block) = behind.checked_sub(1) else { return Ok(None) };
-        let rows = self.block(source, block)?;
-        let behind = rows.partition_point(before);
-        Ok(behind.checked_sub(1).map(|last| rows[last]))
+    ) -> Result<Option<(R, Option<R>)>, RunError> {
+        let Some(index) = self.last_block(&before) else { return Ok(None) };
+        let block = self.block(source, index)?;
+        let Some(last) = block.partition_point(source, before)?.checked_sub(1) else {
+            return Ok(None);
+        };
+        let in_front = match (last.checked_sub(1), index.checked_sub(1)) {
+            (Some(in_front), _) => Some(block.row(source, in_front)?),
+            (None, Some(index)) => {
+                let block = self.block(source, index)?;
+                Some(block.row(source, block.len() - 1)?)
+            }
+            (None, None) => None,
+        };
+        Ok(Some((block.row(source, last)?, in_front)))
     }
 
     /// The first row that `before` does not hold for.
@@ -80,14 +111,16 @@ impl<R: Row> Table<R> {
         source: &Source,
         before: impl Fn(&R) -> bool,
     ) -> Result<Option<R>, RunError> {
-        let behind = self.fences.partition_point(|fence| before(&fence.first));
-        if let Some(block) = behind.checked_sub(1) {
-            let rows = self.block(source, block)?;
-            if let Some(row) = rows.get(rows.partition_point(before)) {
-                return Ok(Some(*row));
+        let last = self.last_block(&before);
+        if let Some(last) = last {
+            let block = self.block(source, last)?;
+            let behind = block.partition_point(source, before)?;
+            if behind < block.len() {
+                return Ok(Some(block.row(source, behind)?));
             }
         }
-        Ok(self.fences.get(behind).map(|fence| fence.first))
+        let next = last.map_or(0, |last| last + 1);
+        Ok(self.fences.get(next).map(|fence| fence.first))
     }
 
     /// The rows behind those that `before` holds for, while `wanted` holds, at most `max`.
@@ -98,19 +131,20 @@ impl<R: Row> Table<R> {
         wanted: impl Fn(&R) -> bool,
         max: usize,
     ) -> Result<Vec<R>, RunError> {
-        let behind = self.fences.partition_point(|fence| before(&fence.first));
+        let last = self.last_block(&before);
         let mut found = Vec::new();
-        for block in behind.saturating_sub(1)..self.fences.len() {
-            if found.len() >= max || (block >= behind && !wanted(&self.fences[block].first)) {
+        for index in last.unwrap_or(0)..self.fences.len() {
+            let behind = last.is_none_or(|last| last < index);
+            if found.len() >= max || (behind && !wanted(&self.fences[index].first)) {
                 break;
             }
-            let rows = self.block(source, block)?;
-            let from = rows.partition_point(&before);
-            let room = max - found.len();
-            let matching = rows[from..].iter().take_while(|row| wanted(row)).take(room);
-            found.extend(matching);
-            if rows[from..].iter().any(|row| !wanted(row)) {
-                break;
+            let block = self.block(source, index)?;
+            for at in block.partition_point(source, &before)?..block.len() {
+                let row = block.row(source, at)?;
+                if found.len() >= max || !wanted(&row) {
+                    return Ok(found);
+                }
+                found.push(row);
             }
         }
         Ok(found)
@@ -122,13 +156,51 @@ impl<R: Row> Table<R> {
         source: &'a Source,
     ) -> impl Iterator<Item = Result<R, RunError>> + 'a {
         let mut failed = false;
-        let blocks = (0..self.blocks()).map(move |block| self.block(source, block));
+        let rows = |block: Block<R>| {
+            (0..block.len()).map(|at| block.row(source, at)).collect::<Result<Vec<_>, _>>()
+        };
+        let blocks = (0..self.blocks()).map(move |block| self.block(source, block).and_then(rows));
         blocks.take_while(move |rows| !std::mem::replace(&mut failed, rows.is_err())).flat_map(
             |rows| match rows {
                 Ok(rows) => Rows::Good(rows.into_iter()),
                 Err(error) => Rows::Bad(Some(error)),
             },
         )
+    }
+}
+
+/// Rows as they lie on the disk, verified. A look-up decodes those alone that it meets.
+struct Block<R> {
+    bytes: Vec<u8>,
+    row: PhantomData<fn() -> R>,
+}
+
+impl<R: Row> Block<R> {
+    fn len(&self) -> usize {
+        self.bytes.len() / R::LEN
+    }
+
+    fn row(&self, source: &Source, at: usize) -> Result<R, RunError> {
+        let row = R::decode(&mut Cursor::new(&self.bytes[at * R::LEN..(at + 1) * R::LEN]));
+        row.map_err(|_| source.corrupt("a row is not well formed"))
+    }
+
+    /// How many rows `before` holds for, which must hold for a front part of them.
+    fn partition_point(
+        &self,
+        source: &Source,
+        before: impl Fn(&R) -> bool,
+    ) -> Result<usize, RunError> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(&self.row(source, middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod conflicts;
 mod directory;
+mod order;
 mod read;
 mod recent;
 mod status;
@@ -27,6 +28,7 @@ use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use conflicts::ConflictContent;
 pub(crate) use directory::Directory;
 pub use directory::{Conflict, CursorView, PartitionView, TopicView};
+pub use order::BatchesAt;
 pub(crate) use recent::Recent;
 pub use status::{Counters, Status};
 

@@ -1,4 +1,4 @@
-//! Reading batches, chains and orders.
+//! Reading batches and chains.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use takt_protocol::batch::StoredBatch;
 use takt_protocol::chunks::Chunks;
-use takt_protocol::hashing::route;
-use takt_protocol::words::{BatchNumber, Offset, OrderKey, PartitionChain, Timestamp, TopicName};
+use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
 
 use super::{PartitionView, ReadError, View};
 use crate::journal::ReadError as JournalError;
@@ -117,45 +116,6 @@ impl View {
         Ok(self.noted(found)?.flatten())
     }
 
-    /// Where the events of an order key are, of all origins: by origin, then offset; behind
-    /// `after`, at most `max`.
-    ///
-    /// # Errors
-    /// As [`View::read`].
-    pub fn order(
-        &self,
-        topic: &TopicName,
-        key: &OrderKey,
-        after: Option<(Slot, Offset)>,
-        max: usize,
-    ) -> Result<Vec<(Slot, Offset)>, ReadError> {
-        let mut slots: Vec<Slot> = self
-            .directory()
-            .origins(topic)
-            .filter_map(|(settings, slots)| {
-                let number = route(Some(key), settings.partitions);
-                slots.get(usize::from(number.get())).copied()
-            })
-            .collect();
-        slots.sort_unstable();
-        let hash = self.key_hasher().order(topic, key.as_str().as_bytes());
-        let mut places = Vec::new();
-        for slot in slots {
-            let behind = match after {
-                Some((done, _)) if slot < done => continue,
-                Some((done, offset)) if slot == done => Some(offset),
-                Some(_) | None => None,
-            };
-            let found = self.catalog().order(hash, slot, behind, max - places.len());
-            let found = self.noted(found)?;
-            places.extend(found.into_iter().map(|offset| (slot, offset)));
-            if places.len() >= max {
-                break;
-            }
-        }
-        Ok(places)
-    }
-
     fn collect(
         &self,
         partition: &PartitionView,
@@ -185,7 +145,7 @@ impl View {
         Ok(batches)
     }
 
-    fn batch(&self, extent: &Extent) -> Result<StoredBatch, ReadError> {
+    pub(super) fn batch(&self, extent: &Extent) -> Result<StoredBatch, ReadError> {
         let bytes = self.bytes(extent)?;
         let damaged = || missing(extent.slot, &format!("batch {}", extent.batch_number));
         let batch = StoredBatch::take(&mut Chunks::from(bytes)).map_err(|_| damaged())?;
@@ -198,22 +158,30 @@ impl View {
     }
 
     fn bytes(&self, extent: &Extent) -> Result<Bytes, ReadError> {
-        let len = extent.len_bytes as usize;
-        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = recent.slice(extent.position, len) {
+        if let Some(bytes) = self.recent(extent) {
             return Ok(bytes);
         }
-        drop(recent);
         if let Some(bytes) = self.packed(extent)? {
             return Ok(bytes);
         }
-        match self.shared.reader.read(extent.position, len) {
+        match self.shared.reader.read(extent.position, extent.len_bytes as usize) {
             // It may have been packed just now.
             Err(gone @ JournalError::Gone { .. }) => {
                 self.packed(extent)?.ok_or_else(|| gone.into())
             }
             read => Ok(read?),
         }
+    }
+
+    /// The bytes, where they are in memory.
+    fn recent(&self, extent: &Extent) -> Option<Bytes> {
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
+        recent.slice(extent.position, extent.len_bytes as usize)
+    }
+
+    /// Whether it is in the journal alone.
+    pub(super) fn is_in_journal(&self, extent: &Extent) -> bool {
+        self.recent(extent).is_none() && !self.is_packed(extent)
     }
 
     /// Whether a pack has it.
