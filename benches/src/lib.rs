@@ -4,10 +4,12 @@
 pub mod cache;
 mod events;
 mod runs;
+mod spread;
 mod store;
 mod unsynced;
 
 pub use events::{DATA_BYTES, EventSource, RECORDS, batch_of, reports_of};
 pub use runs::{FILE_KEYS, Runs, key};
+pub use spread::Spread;
 pub use store::{Feed, Seeded, feed, feed_with};
 pub use unsynced::UnsyncedDisk;

@@ -159,6 +159,27 @@ impl Model {
                 let scan = of.iter().find(|e| e.contains(offset)).copied();
                 assert_eq!(catalog.find(slot, offset).unwrap(), scan);
             }
+            // Ascending, with gaps, and twice the same.
+            for step in [1, 3] {
+                let offsets: Vec<_> = (0..offsets + 2).step_by(step).map(Offset::new).collect();
+                let offsets: Vec<_> = offsets.iter().flat_map(|offset| [*offset; 2]).collect();
+                let places = catalog.place(slot, &offsets).unwrap();
+                assert_eq!(places.len(), offsets.len());
+                for (place, offset) in places.iter().zip(&offsets) {
+                    let scan = of.iter().find(|e| e.contains(*offset)).copied();
+                    assert_eq!(place.map(|place| place.extent), scan);
+                    let Some(Placed { extent, chain_before }) = *place else { continue };
+                    match chain_before {
+                        ChainBefore::Known(known) => {
+                            assert_eq!(known, chain(slot, extent.batch_number));
+                        }
+                        ChainBefore::In(before) => {
+                            assert_eq!(before.slot, slot);
+                            assert_eq!(before.batch_number.advance(1), extent.batch_number);
+                        }
+                    }
+                }
+            }
             for time in (0..self.time + 2).map(Timestamp::from_micros) {
                 let scan = of.iter().find(|e| e.append_time >= time).copied();
                 assert_eq!(catalog.find_time(slot, time).unwrap(), scan);

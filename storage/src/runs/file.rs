@@ -120,7 +120,7 @@ impl RunFile {
 
     fn push_bytes(&mut self, row: &[u8]) -> io::Result<()> {
         let section = self.section.expect("a section was begun");
-        if self.rows_in_block == section.rows_per_block(Version::V3) {
+        if self.rows_in_block == section.rows_per_block(Version::V2) {
             self.end_block()?;
         }
         self.pending.extend_from_slice(row);
@@ -156,7 +156,7 @@ impl RunFile {
         }
         filters.append(&mut heads);
         let filters = Filters { lens, hash: xxh3_128(&filters) };
-        let version = Version::V3;
+        let version = Version::V2;
         let header = Header {
             version,
             journal,

@@ -28,9 +28,7 @@ pub(super) const SUM_LEN: usize = 8;
 pub(super) enum Version {
     /// Without filters, for a node that had all keys in memory: read, no longer written.
     V1,
-    /// With large blocks in all sections but those of keys: read, no longer written.
     V2,
-    V3,
 }
 
 /// The sections, in their order.
@@ -59,18 +57,18 @@ impl Section {
         [Self::Ledger, Self::Heads, Self::Extents, Self::Orders, Self::Conflicts, Self::Slots];
 
     /// Rows that make a full block: as many as fit. Keys are looked up one by one, all else in
-    /// ranges, of which an order has one in each file.
+    /// ranges.
     pub(super) const fn rows_per_block(self, version: Version) -> usize {
         let block = match (version, self) {
-            (Version::V2 | Version::V3, Self::Ledger | Self::Heads) => 4 << 10,
-            (Version::V3, _) => 16 << 10,
-            (Version::V1 | Version::V2, _) => 64 << 10,
+            (Version::V2, Self::Ledger | Self::Heads) => 4 << 10,
+            (Version::V2, Self::Extents | Self::Orders | Self::Conflicts | Self::Slots)
+            | (Version::V1, _) => 64 << 10,
         };
         block / WIDTHS[self as usize]
     }
 }
 
-/// What a run says from version 2 on of its keys' filters.
+/// What a run of version 2 says of its keys' filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Filters {
     /// Lengths in bytes: of the ledger's, and of the heads'.
@@ -108,11 +106,11 @@ impl From<Truncated> for HeaderError {
 }
 
 impl Header {
-    /// The bytes in version 3, and the checksum that ends them.
+    /// The bytes in version 2, and the checksum that ends them.
     pub(super) fn encode(&self) -> (Vec<u8>, u128) {
         let mut out = Vec::with_capacity(LEN);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&3_u16.to_le_bytes());
+        out.extend_from_slice(&2_u16.to_le_bytes());
         out.extend_from_slice(&[0; 2]);
         out.extend_from_slice(&self.incarnation.get().to_le_bytes());
         out.extend_from_slice(&self.journal.bytes());
@@ -141,7 +139,6 @@ impl Header {
         match u16::from_le_bytes(cursor.array()?) {
             1 => Ok((Version::V1, LEN_V1)),
             2 => Ok((Version::V2, LEN)),
-            3 => Ok((Version::V3, LEN)),
             version => Err(HeaderError::Version(version)),
         }
     }
@@ -162,7 +159,7 @@ impl Header {
         let counts = RunCounts::from_array(counts);
         let fences_hash = u128::from_le_bytes(cursor.array()?);
         let (mut new_orders, mut filters) = (counts.heads, Filters::default());
-        if version != Version::V1 {
+        if version == Version::V2 {
             new_orders = u64::from_le_bytes(cursor.array()?);
             for len in &mut filters.lens {
                 *len = u64::from_le_bytes(cursor.array()?);
@@ -195,7 +192,7 @@ impl Header {
         let mut fence_lens = [0; 6];
         let mut at = match self.version {
             Version::V1 => LEN_V1,
-            Version::V2 | Version::V3 => LEN,
+            Version::V2 => LEN,
         } as u64;
         let mut fences = 0_u64;
         for (section, count) in Section::ALL.into_iter().zip(self.counts.array()) {

@@ -103,7 +103,7 @@ impl KeyRun {
             heads.filter = heads.make_filter(&opened.source)?;
         }
         let new_orders = opened.header.new_orders;
-        let counted = opened.header.version != Version::V1;
+        let counted = opened.header.version == Version::V2;
         Ok(Self {
             info: *info,
             merged,

@@ -28,14 +28,13 @@
 //! fences: for each block of each section its first row and the xxh3-64 of the block
 //! filters: of the ledger entries' hashes, and of the order heads' (see `filter`)
 //! ```
-//! A block is as many rows as fit 4 KiB in the first two sections and 16 KiB in the others. Fences
+//! A block is as many rows as fit 4 KiB in the first two sections and 64 KiB in the others. Fences
 //! and filters stay in memory, so that a look-up of a key reads and verifies one block, and mostly
 //! none if the key is not there. The header's checksum is also in the manifest: with it, every byte
 //! of the file is accounted for, and a block of another file or place does not pass.
 //!
-//! Versions 1 and 2 are still read. In version 2 the blocks of the last four sections are of 64 KiB. In
-//! version 1 all are, the header ends, with its checksum, behind the fences' (128 bytes), and there
-//! are no filters.
+//! Version 1 is still read: its header ends, with its checksum, behind the fences' (128 bytes), its
+//! blocks are of 64 KiB, and it has no filters.
 
 mod error;
 mod extent;

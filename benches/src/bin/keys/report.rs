@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use takt_benches::Spread;
 use takt_broker::cli::output::{Cell, Column, Style, Table, count, json_line, size};
 
 use super::filled::Sizes;
@@ -22,31 +23,6 @@ pub(super) struct Report {
     pub repeats: Repeats,
     /// Processes that were running or waiting for the disk, over the minute before the end.
     pub load: f64,
-}
-
-/// Of the rounds.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Spread {
-    median: f64,
-    lowest: f64,
-    highest: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        Self {
-            median: at(values.len() / 2),
-            lowest: at(0),
-            highest: at(values.len().saturating_sub(1)),
-        }
-    }
-
-    fn shown(self, show: impl Fn(f64) -> String) -> String {
-        format!("{} ({} to {})", show(self.median), show(self.lowest), show(self.highest))
-    }
 }
 
 /// The report, and what follows from it.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use takt_benches::Spread;
 use takt_broker::cli::output::{Cell, Column, Style, Table, count, json_line, size};
 
 use super::history::{Left, Tail};
@@ -21,30 +22,14 @@ pub(super) struct Series {
     pub openings: Vec<Opening>,
 }
 
-/// Of a few values.
-struct Spread {
-    median: f64,
-    lowest: f64,
-    highest: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let (&lowest, &highest) = (values.first()?, values.last()?);
-        Some(Self { median: values[values.len() / 2], lowest, highest })
-    }
-
-    fn seconds(self) -> String {
-        format!("{:.2} s ({:.2} to {:.2})", self.median, self.lowest, self.highest)
-    }
-}
 
 impl Series {
     fn spread(&self, value: impl Fn(&Opening) -> Option<f64>) -> String {
-        let spread = Spread::of(self.openings.iter().filter_map(value));
-        spread.map_or(String::new(), Spread::seconds)
+        let values: Vec<f64> = self.openings.iter().filter_map(value).collect();
+        if values.is_empty() {
+            return String::new();
+        }
+        Spread::of(values).shown(|seconds| format!("{seconds:.2} s"))
     }
 
     fn most(&self, value: impl Fn(&Opening) -> u64) -> String {

@@ -63,6 +63,18 @@ impl Published {
         let key = OrderKey::new("x").unwrap();
         let order = view.order(&topic("t"), &key, None, 10_000).unwrap();
         assert_eq!(order.len() as u64, self.of_order);
+        // Each batch alone is the same, wherever the records lie.
+        for step in [1, 2, 7] {
+            let offsets: Vec<_> = (0..self.visible).step_by(step).map(Offset::new).collect();
+            let mut asked = offsets.iter();
+            for (offset, batch) in view.batches_at(partition.slot, &offsets) {
+                assert_eq!(Some(&offset), asked.next());
+                let behind = whole.partition_point(|batch| batch.header().base_offset <= offset);
+                let batch = batch.unwrap().unwrap();
+                assert!(batch.pieces().eq(whole[behind - 1].pieces()));
+            }
+            assert_eq!(asked.next(), None);
+        }
     }
 }
 
