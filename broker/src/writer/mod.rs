@@ -41,14 +41,16 @@ enum Notice {
     Panicked(&'static str),
 }
 
-/// Says that a thread has panicked: what it had in hand never comes back. A node of its own ends
-/// with its process there; one in another program does not.
-struct Panics {
+/// What a thread holds that writes for the writer. It says where the thread has panicked: what that had
+/// in hand never comes back. A node of its own ends with its process there; one in another program does
+/// not, and the directory is nobody else's before the last thread has ended.
+struct Helping {
     inbox: Arc<Inbox<Request, Notice>>,
     thread: &'static str,
+    _locked: Arc<DiskLock>,
 }
 
-impl Drop for Panics {
+impl Drop for Helping {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.inbox.notify(Notice::Panicked(self.thread));
@@ -145,18 +147,21 @@ pub fn start(
     let (end_tx, end) = watch::channel(None);
     let (commit_tx, commit_rx) = mpsc::sync_channel::<Pending>(1);
     let (job_tx, job_rx) = mpsc::channel::<Job>();
-    let syncer_panics = Panics { inbox: Arc::clone(&inbox), thread: "sync" };
+    let locked = Arc::new(lock);
+    let helping =
+        |thread| Helping { inbox: Arc::clone(&inbox), thread, _locked: Arc::clone(&locked) };
+    let helper = helping("sync");
     let syncer = spawn("takt-sync", move || {
         for pending in commit_rx {
             let result = pending.write_and_sync();
-            syncer_panics.inbox.notify(Notice::Synced(pending, result));
+            helper.inbox.notify(Notice::Synced(pending, result));
         }
     })?;
-    let job_panics = Panics { inbox: Arc::clone(&inbox), thread: "job" };
+    let helper = helping("job");
     let jobs = spawn("takt-jobs", move || {
         for job in job_rx {
             let done = job.run();
-            job_panics.inbox.notify(Notice::JobDone(done));
+            helper.inbox.notify(Notice::JobDone(done));
         }
     })?;
     let thread_inbox = Arc::clone(&inbox);
@@ -170,7 +175,7 @@ pub fn start(
             commits: commit_tx,
             jobs: job_tx,
         };
-        let _locked = lock;
+        let _locked = locked;
         let end = thread.run();
         thread.finish(end);
         // Closing the channels has told both threads to end.
@@ -269,14 +274,21 @@ impl WriterThread {
 
 #[cfg(test)]
 mod tests {
+    use takt_storage::disk::RealDisk;
+
     use super::*;
 
     #[test]
     fn nobody_waits_for_a_thread_that_has_panicked() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(home.path()).unwrap();
+        let locked = Arc::new(disk.lock().unwrap());
         let inbox = Arc::new(Inbox::new());
-        let panics = Panics { inbox: Arc::clone(&inbox), thread: "sync" };
+        let helping =
+            |thread| Helping { inbox: Arc::clone(&inbox), thread, _locked: Arc::clone(&locked) };
+        let (helper, goes_on) = (helping("sync"), helping("job"));
         let syncer = spawn("takt-sync", move || {
-            let _panics = panics;
+            let _helper = helper;
             panic!("on purpose");
         });
         assert!(syncer.unwrap().join().is_err());
@@ -295,9 +307,13 @@ mod tests {
         let waiting = submit();
         let thread = spawn("takt-writer", move || {
             let _closing = closing;
+            let _locked = locked;
             panic!("on purpose");
         });
         assert!(thread.unwrap().join().is_err());
+        assert!(disk.lock().is_err(), "a job may still write");
+        drop(goes_on);
+        disk.lock().unwrap();
         assert!(waiting.blocking_recv().is_err() && submit().blocking_recv().is_err());
     }
 }
