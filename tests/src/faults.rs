@@ -75,6 +75,8 @@ impl clap::ValueEnum for Effect {
 pub struct Report {
     /// How often each kind of fault has hit.
     pub hits: BTreeMap<(Effect, &'static str, Scope), u32>,
+    /// How many of them were errors in writing or syncing a commit.
+    pub commits: u32,
     /// How often the node ended with each exit code; `None` where it was killed.
     pub ends: BTreeMap<Option<u8>, u32>,
     /// How many events were acknowledged.
@@ -114,6 +116,7 @@ pub fn run(args: &Args) -> ExitCode {
         });
         let line = serde_json::json!({
             "faults": report.hit(),
+            "in_commits": report.commits,
             "hits": hits.collect::<serde_json::Map<_, _>>(),
             "acknowledged": report.acknowledged,
             "violations": report.violations.len(),
@@ -196,6 +199,7 @@ impl Bench {
         let ended = strace::run(&self.script, &[&dir, &from], fault, self.home.path());
         let ended = ended.unwrap_or_else(|error| panic!("{fault}: {error}"));
         *report.ends.entry(ended.code).or_default() += 1;
+        report.commits += u32::from(is_commit(fault, &ended));
         self.take_down(&ended.out);
         let mut wrong: Vec<String> = Vec::new();
         wrong.extend(judge(fault, &ended));
@@ -273,7 +277,7 @@ fn judge(fault: &Fault, ended: &Ended) -> Vec<String> {
             &[Some(NOT_LOADED)]
         }
         // A commit that is not known to be on the disk ends the node, whatever the error.
-        (true, _, Scope::Thread("takt-sync"), _) => &[Some(FAILED)],
+        _ if is_commit(fault, ended) => &[Some(FAILED)],
         // Anywhere else it may be done again or done without; at a start it is told.
         (true, ..) => &[Some(ENDED), Some(FAILED), Some(NOT_OPENED)],
     };
@@ -284,6 +288,14 @@ fn judge(fault: &Fault, ended: &Ended) -> Vec<String> {
         wrong.push("it panics".to_owned());
     }
     wrong
+}
+
+/// Whether the fault was an error in writing or syncing a commit: what the threads of an open node do
+/// with a journal file.
+fn is_commit(fault: &Fault, ended: &Ended) -> bool {
+    matches!(fault.call, "pwrite64" | "fdatasync")
+        && matches!(fault.scope, Scope::Thread("takt-writer" | "takt-sync"))
+        && ended.file.as_ref().is_some_and(|name| name.starts_with("journal-"))
 }
 
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {

@@ -61,6 +61,8 @@ impl fmt::Display for Fault {
 pub struct Ended {
     /// The fault has happened.
     pub hit: bool,
+    /// The name of the file in whose call it was, where it was an error and in such a call.
+    pub file: Option<String>,
     /// `None` where it was killed, by the fault.
     pub code: Option<u8>,
     /// It did not end by itself in time.
@@ -92,7 +94,8 @@ fn tracer(fault: &Fault, log: &Path) -> Command {
         Effect::Enospc => "error=ENOSPC",
     };
     let mut command = Command::new("strace");
-    command.arg("-o").arg(log).arg("-e").arg(format!("trace={call}"));
+    // With the files' names.
+    command.arg("-y").arg("-o").arg(log).arg("-e").arg(format!("trace={call}"));
     command.arg("-e").arg(format!("inject={call}:{effect}:when={when}"));
     command
 }
@@ -130,7 +133,7 @@ pub fn run(program: &Path, args: &[&str], fault: &Fault, scratch: &Path) -> io::
         && out.read_line(&mut said)? > 0
         && let Some(stdin) = &mut stdin
     {
-        attached = Some(attach(child.id(), name, fault, &log)?);
+        attached = Some(attach(child.id(), &[name], fault, &log)?);
         stdin.write_all(b"go\n")?;
     }
     let (code, hung) = wait(&mut child)?;
@@ -139,25 +142,42 @@ pub fn run(program: &Path, args: &[&str], fault: &Fault, scratch: &Path) -> io::
         let _ = tracer.wait();
     }
     out.read_to_string(&mut said)?;
-    let injected = std::fs::read_to_string(&log)?.contains("(INJECTED)");
-    let hit = injected || (code.is_none() && !hung);
+    let log = std::fs::read_to_string(&log)?;
+    let injected = log.lines().find(|line| line.contains("(INJECTED)"));
+    let hit = injected.is_some() || (code.is_none() && !hung);
+    let file = injected.and_then(file_of);
     let err = std::fs::read_to_string(scratch.join("errors"))?;
-    Ok(Ended { hit, code, hung, out: said, err })
+    Ok(Ended { hit, file, code, hung, out: said, err })
 }
 
-/// Puts the fault into a thread of a process that runs; counted from now on. What is returned ends
-/// with that thread.
+/// The name of the file in a call such as `fdatasync(9</data/journal-1>) = 0`.
+fn file_of(line: &str) -> Option<String> {
+    let (_, path) = line.split_once('<')?;
+    let (path, _) = path.split_once('>')?;
+    path.rsplit('/').next().map(str::to_owned)
+}
+
+/// Puts the fault into each of some threads of a process that runs; counted from now on. What is
+/// returned ends with those threads.
 ///
 /// # Errors
 /// Where there is no such thread, or `strace` may not follow it.
-pub fn attach(process: u32, thread: &str, fault: &Fault, log: &Path) -> io::Result<Child> {
+pub fn attach(process: u32, threads: &[&str], fault: &Fault, log: &Path) -> io::Result<Child> {
     let mut tracer = tracer(fault, log);
-    tracer.arg("-p").arg(find_thread(process, thread)?).stderr(Stdio::piped());
-    let mut tracing = tracer.spawn()?;
-    let mut line = String::new();
+    for thread in threads {
+        tracer.arg("-p").arg(find_thread(process, thread)?);
+    }
+    let mut tracing = tracer.stderr(Stdio::piped()).spawn()?;
     let errors = tracing.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    BufReader::new(errors).read_line(&mut line)?;
-    if line.contains("attached") { Ok(tracing) } else { Err(io::Error::other(line)) }
+    let mut errors = BufReader::new(errors);
+    for _ in threads {
+        let mut line = String::new();
+        errors.read_line(&mut line)?;
+        if !line.contains("attached") {
+            return Err(io::Error::other(line));
+        }
+    }
+    Ok(tracing)
 }
 
 /// The number of a thread. It gives itself its name when it first runs.

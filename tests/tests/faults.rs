@@ -28,8 +28,7 @@ fn every_tenth(effect: Effect, always: &[&str]) {
         let hits = report.hits.get(&(effect, call, Scope::All));
         assert!(hits.is_some_and(|hits| *hits > 0), "no fault has hit {call}");
     }
-    let hits = report.hits.get(&(effect, "pwrite64", Scope::Thread("takt-sync")));
-    assert!(hits.is_some_and(|hits| *hits > 0), "no fault has hit the commits");
+    assert!(report.commits > 0 || effect == Effect::Kill, "no error has hit the commits");
 }
 
 #[test]
@@ -60,10 +59,12 @@ async fn a_node_whose_sync_fails_ends_and_says_so() {
     let client = site.client("munich").await;
     let outbox = Outbox::start(&client, TOPIC, "press", 20, &account);
     for (call, when) in [("fdatasync", 1), ("fdatasync", 20), ("pwrite64", 1), ("pwrite64", 20)] {
+        // The next commit may be written by either.
+        let threads = ["takt-writer", "takt-sync"];
         let scope = Scope::Thread("takt-sync");
         let fault = Fault { call, scope, when, effect: Effect::Eio };
         let log = site.dir().join("strace.log");
-        let mut tracer = strace::attach(node.id(), "takt-sync", &fault, &log).unwrap();
+        let mut tracer = strace::attach(node.id(), &threads, &fault, &log).unwrap();
         assert_eq!(node.ended().await.code(), Some(1), "{fault}");
         tracer.wait().unwrap();
         let said = node.said("nothing more is acknowledged").await;

@@ -23,6 +23,9 @@ const IDLE_WAIT: Duration = Duration::from_millis(200);
 /// How often the store looks at what time alone brings.
 const TICK: Duration = Duration::from_secs(1);
 
+/// The longest commit that is waited for where it was made: a sync takes about as long for each of these.
+const ALONE_BYTES_MAX: usize = 64 << 10;
+
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
@@ -56,7 +59,13 @@ pub enum WriterOutput<T> {
         commits: u64,
     },
     /// Write and sync it, then call [`WriterCore::on_synced`]. One is out at a time.
-    Commit(Box<PendingCommit<T>>),
+    Commit {
+        /// The commit.
+        pending: Box<PendingCommit<T>>,
+        /// It is short, nothing came while the one before was out, and nothing waits: who judges may
+        /// write it, for there is likely to be nothing else to do, and two threads less are woken.
+        alone: bool,
+    },
     /// Run it, then call [`WriterCore::on_job_done`]. One is out at a time.
     Job(Job),
 }
@@ -73,6 +82,8 @@ pub struct WriterCore<T> {
     backlog: VecDeque<(Operation, T)>,
     outputs: VecDeque<WriterOutput<T>>,
     in_flight: bool,
+    /// While the last commit was out, or now where one is, something was submitted.
+    came_meanwhile: bool,
     commits: u64,
     last_commit: Instant,
     mark_after: Duration,
@@ -92,6 +103,7 @@ impl<T> WriterCore<T> {
             backlog: VecDeque::new(),
             outputs: VecDeque::new(),
             in_flight: false,
+            came_meanwhile: false,
             commits: 0,
             last_commit: now,
             mark_after,
@@ -134,6 +146,7 @@ impl<T> WriterCore<T> {
         if self.stopping || self.end.is_some() {
             self.outputs.push_back(WriterOutput::Answer(ticket, stopped()));
         } else {
+            self.came_meanwhile |= self.in_flight;
             self.backlog.push_back((operation, ticket));
         }
     }
@@ -227,7 +240,11 @@ impl<T> WriterCore<T> {
             };
             if let Some(pending) = pending {
                 self.in_flight = true;
-                return Ok(Some(WriterOutput::Commit(Box::new(pending))));
+                let came_meanwhile = std::mem::take(&mut self.came_meanwhile);
+                let alone = !came_meanwhile
+                    && self.backlog.is_empty()
+                    && pending.len_bytes() <= ALONE_BYTES_MAX;
+                return Ok(Some(WriterOutput::Commit { pending: Box::new(pending), alone }));
             }
         }
         if now.saturating_duration_since(self.last_tick) >= TICK {

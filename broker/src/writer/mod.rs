@@ -1,6 +1,7 @@
 //! The threads around [`WriterCore`]: one lets it judge and fill commits, one writes and syncs them,
 //! one does what may take its time. While a commit syncs, the next one fills; it is written when
-//! that sync has returned.
+//! that sync has returned. Where little comes, the first writes and syncs as well: then an event waits
+//! for one thread to wake and not for three.
 
 mod inbox;
 mod ticket;
@@ -226,7 +227,12 @@ impl WriterThread {
                 WriterOutput::Durable { commits } => {
                     self.durable.send_replace(commits);
                 }
-                WriterOutput::Commit(pending) => {
+                WriterOutput::Commit { pending, alone: true } => {
+                    let result = pending.write_and_sync();
+                    // By way of the inbox, so that what has come meanwhile is submitted before.
+                    self.inbox.notify(Notice::Synced(pending, result));
+                }
+                WriterOutput::Commit { pending, alone: false } => {
                     self.commits.send(pending).map_err(|_| "the sync thread is gone")?;
                 }
                 WriterOutput::Job(job) => {

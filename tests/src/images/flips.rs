@@ -296,7 +296,7 @@ fn histories(view: &View) -> Result<u128, ReadError> {
             let offsets: Vec<_> = of_one.iter().map(|place| place.1).collect();
             for (offset, batch) in view.batches_at(slot, &offsets) {
                 hasher.update(&offset.get().to_le_bytes());
-                for batch in batch? {
+                if let Some(batch) = batch? {
                     batch.pieces().for_each(|piece| hasher.update(piece));
                 }
             }

@@ -45,6 +45,8 @@ struct World {
     answers: Vec<(u64, Answer)>,
     /// The commit that is being written.
     commit: Option<Box<PendingCommit<u64>>>,
+    /// It was given alone.
+    alone: bool,
     tickets: u64,
 }
 
@@ -85,7 +87,7 @@ impl World {
         let opened = Store::open(Arc::new(disk.clone()), options, &mut Salt(seed), at);
         let core = WriterCore::new(opened.unwrap().0, MARK_AFTER, now);
         let (log, answers, commit, disk) = (Vec::new(), Vec::new(), None, disk.clone());
-        Self { disk, core, now, wall, log, answers, commit, tickets: 0 }
+        Self { disk, core, now, wall, log, answers, commit, alone: false, tickets: 0 }
     }
 
     fn with_topic(node: &str) -> Self {
@@ -117,8 +119,9 @@ impl World {
                     self.answers.push((ticket, answer));
                 }
                 WriterOutput::Durable { commits } => self.log.push(Output::Durable(commits)),
-                WriterOutput::Commit(commit) => {
-                    assert!(self.commit.replace(commit).is_none(), "one commit is out at a time");
+                WriterOutput::Commit { pending, alone } => {
+                    assert!(self.commit.replace(pending).is_none(), "one commit is out at a time");
+                    self.alone = alone;
                     self.log.push(Output::Commit);
                 }
                 WriterOutput::Job(job) => self.core.on_job_done(job.run(), wall),

@@ -23,6 +23,27 @@ fn answers_follow_their_sync_and_one_commit_is_out_at_a_time() {
 }
 
 #[test]
+fn a_commit_is_alone_where_nothing_came_while_the_one_before_was_written() {
+    let mut world = World::new("plant");
+    world.submit(create("a"));
+    assert!(world.alone, "nothing was before it");
+    world.submit(create("b"));
+    world.sync();
+    assert!(world.commit.is_some() && !world.alone, "b came meanwhile");
+    world.sync();
+    world.submit(create("c"));
+    assert!(world.alone, "nothing came while b was written");
+    world.settle();
+    for n in 0..1_000 {
+        world.tickets += 1;
+        world.core.submit(create(&format!("t{n}")), world.tickets);
+    }
+    world.turn();
+    assert!(world.commit.is_some() && !world.core.wants_requests());
+    assert!(!world.alone, "what it does not hold waits for the next one");
+}
+
+#[test]
 fn a_failed_sync_refuses_all_that_waits_and_ends_the_writer() {
     let mut world = World::new("plant");
     world.settle();

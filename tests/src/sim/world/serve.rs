@@ -95,8 +95,8 @@ impl World {
                         up.uplink_dirty = true;
                     }
                 }
-                WriterOutput::Commit(commit) => {
-                    assert!(up.commit.replace(commit).is_none(), "one commit is out at a time");
+                WriterOutput::Commit { pending, .. } => {
+                    assert!(up.commit.replace(pending).is_none(), "one commit is out at a time");
                     let time = node.sync_time();
                     self.agenda.after(time, Happening::Commit { node: number, boot });
                 }
