@@ -62,8 +62,8 @@ pub enum WriterOutput<T> {
     Commit {
         /// The commit.
         pending: Box<PendingCommit<T>>,
-        /// It is short, nothing came while the one before was out, and nothing waits: who judges may
-        /// write it, for there is likely to be nothing else to do, and two threads less are woken.
+        /// It is short, nothing came while the one before was out, and no operation waits: who judges
+        /// may write it, for there is likely to be nothing else to do, and two threads less are woken.
         alone: bool,
     },
     /// Run it, then call [`WriterCore::on_job_done`]. One is out at a time.

@@ -167,6 +167,8 @@ pub fn start(
     })?;
     let thread_inbox = Arc::clone(&inbox);
     let writer = spawn("takt-writer", move || {
+        // Goes last.
+        let _locked = locked;
         let _closing = Closing(Arc::clone(&thread_inbox));
         let mut thread = WriterThread {
             core: WriterCore::new(store, mark_after, Instant::now()),
@@ -176,7 +178,6 @@ pub fn start(
             commits: commit_tx,
             jobs: job_tx,
         };
-        let _locked = locked;
         let end = thread.run();
         thread.finish(end);
         // Closing the channels has told both threads to end.

@@ -107,8 +107,8 @@ impl Client {
         }
     }
 
-    /// Ends the connection for good, under all clones and sessions, and waits until the node has
-    /// been told. Without it the node notices after 30 s at the latest.
+    /// Ends the connection for good, under all clones and sessions, and waits until what tells the node
+    /// is sent. Without it, and where that is lost, the node notices after 30 s at the latest.
     pub async fn close(&self) {
         match &*self.connector {
             Connector::Quic(quic) => quic.close().await,

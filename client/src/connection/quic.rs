@@ -9,7 +9,7 @@ use std::time::Duration;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, VarInt};
 use takt_protocol::codes::ErrorCode;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Backoff, ClientOptions, ConnectError};
 use crate::tls::{
@@ -22,8 +22,9 @@ use crate::transport::FrameStream;
 const DIAL: Duration = Duration::from_secs(10);
 /// How long to wait for the peer to admit one more stream.
 const OPEN: Duration = Duration::from_secs(10);
-/// How long the end of a connection may take to be sent.
-const TELL: Duration = Duration::from_millis(20);
+/// How long the end of a connection may take to be sent, and how often that is looked at.
+const TELL: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(1);
 /// How many connections one client may have: 512 streams at a node, which admits 32 on each.
 const CONNECTIONS_MAX: usize = 16;
 
@@ -181,7 +182,7 @@ impl QuicConnector {
         for connection in line.connections.drain(..) {
             if connection.close_reason().is_none() {
                 connection.close(VarInt::from_u32(0), b"done");
-                // From now on it sends nothing but that.
+                // From now on it sends nothing but that. Where it has done so already, TELL passes in vain.
                 let before = sent(&connection);
                 closing.push((connection, before));
             }
@@ -189,11 +190,10 @@ impl QuicConnector {
         let told = async {
             for (connection, before) in closing {
                 while sent(&connection) == before {
-                    tokio::task::yield_now().await;
+                    sleep(LOOK).await;
                 }
             }
         };
-        // One that was quicker than the count sends no more.
         let _ = timeout(TELL, told).await;
         line.endpoint = None;
     }

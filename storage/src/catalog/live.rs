@@ -88,7 +88,7 @@ impl LiveFile {
         let behind = extents.partition_point(|extent| extent.base_offset <= offset);
         let last = behind.checked_sub(1)?;
         let in_front = last.checked_sub(1).map(|in_front| extents[in_front]);
-        Placed::of(extents[last], in_front, &self.summary(slot)?)
+        Some(Placed::of(extents[last], in_front, &self.summary(slot)?))
     }
 
     /// The first extent appended at `time` or later.

@@ -17,7 +17,7 @@ use takt_protocol::words::{BatchNumber, Offset, PartitionChain, Timestamp};
 pub use crate::runs::{ChainBefore, Extent, MaskedAddress, OrderRow, Placed, Slot, SlotSummary};
 use crate::{
     journal::Position,
-    runs::{RunError, RunReader},
+    runs::{KeptExtents, RunError, RunReader},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 pub use events::OrderEvents;
@@ -174,18 +174,29 @@ impl Catalog {
         });
         let found: Vec<_> = found.collect();
         drop(inner);
-        for (offset, found) in &found {
-            if let Some(Found::InRun(run)) = found {
-                run.prefetch_extent(slot, *offset);
+        let is_same = |a: &Arc<RunReader>, b: &Option<Found<_>>| matches!(b, Some(Found::InRun(b)) if Arc::ptr_eq(a, b));
+        for (index, (offset, of)) in found.iter().enumerate() {
+            if let Some(Found::InRun(run)) = of {
+                // Mostly a file's extents are one block.
+                let before = index.checked_sub(1).map(|before| &found[before].1);
+                if !before.is_some_and(|before| is_same(run, before)) {
+                    run.prefetch_extent(slot, *offset);
+                }
             }
         }
+        let mut kept = (None, KeptExtents::default());
         let mut places: Vec<Option<Placed>> = Vec::with_capacity(offsets.len());
         for (offset, found) in found {
             let holds = |placed: &Placed| placed.extent.contains(offset);
             let placed = match (places.last().copied().flatten().filter(holds), found) {
                 (Some(again), _) => Some(again),
                 (None, Some(Found::Here(placed))) => placed,
-                (None, Some(Found::InRun(run))) => run.placed_at_or_before(slot, offset)?,
+                (None, Some(Found::InRun(run))) => {
+                    if !kept.0.as_ref().is_some_and(|of| Arc::ptr_eq(of, &run)) {
+                        kept = (Some(Arc::clone(&run)), KeptExtents::default());
+                    }
+                    run.placed_at_or_before(slot, offset, &mut kept.1)?
+                }
                 (None, None) => None,
             };
             places.push(placed.filter(holds).filter(|placed| start.is_kept(&placed.extent)));
@@ -294,8 +305,8 @@ impl Catalog {
     }
 
     /// The offsets of an order key's events in a partition behind `after` (from the first without
-    /// it), at most `max` of them, in their order. One block is read of each sealed file in question,
-    /// those of some files ahead.
+    /// it), at most `max` of them, in their order. Of each sealed file in question the block is read
+    /// where they are or would be, and those of some files are fetched ahead.
     ///
     /// # Errors
     /// As [`Catalog::find`].

@@ -170,13 +170,14 @@ impl Model {
                     assert_eq!(place.map(|place| place.extent), scan);
                     let Some(Placed { extent, chain_before }) = *place else { continue };
                     match chain_before {
-                        ChainBefore::Known(known) => {
+                        Some(ChainBefore::Known(known)) => {
                             assert_eq!(known, chain(slot, extent.batch_number));
                         }
-                        ChainBefore::In(before) => {
+                        Some(ChainBefore::In(before)) => {
                             assert_eq!(before.slot, slot);
                             assert_eq!(before.batch_number.advance(1), extent.batch_number);
                         }
+                        None => panic!("few rows are one block"),
                     }
                 }
             }

@@ -57,8 +57,8 @@ impl Extent {
 pub struct Placed {
     /// The batch.
     pub extent: Extent,
-    /// Where the partition's chain before it is.
-    pub chain_before: ChainBefore,
+    /// Where the partition's chain before it is; `None` where that is not at hand.
+    pub chain_before: Option<ChainBefore>,
 }
 
 /// Where the chain before a batch is.
@@ -72,13 +72,13 @@ pub enum ChainBefore {
 
 impl Placed {
     /// The last of one partition's batches in a file, which begin with what `summary` says.
-    pub(crate) fn of(last: Extent, in_front: Option<Extent>, summary: &SlotSummary) -> Option<Self> {
+    pub(crate) fn of(last: Extent, in_front: Option<Extent>, summary: &SlotSummary) -> Self {
         let chain_before = if last.batch_number == summary.first_batch {
-            ChainBefore::Known(summary.chain_before)
+            Some(ChainBefore::Known(summary.chain_before))
         } else {
-            ChainBefore::In(in_front?)
+            in_front.map(ChainBefore::In)
         };
-        Some(Self { extent: last, chain_before })
+        Self { extent: last, chain_before }
     }
 }
 

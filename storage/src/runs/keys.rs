@@ -181,6 +181,11 @@ impl KeyRun {
         self.ledger.find(&self.source, hash, each)
     }
 
+    /// Adds the indexes of those `hashes` to `hits` whose heads may be here; [`KeyRun::head`] has them.
+    pub(crate) fn pass_heads(&self, hashes: &[u128], hits: &mut Vec<u32>) {
+        self.heads.filter.pass(hashes, hits);
+    }
+
     /// The head of an order key.
     ///
     /// # Errors

@@ -56,6 +56,7 @@ pub use extent::{ChainBefore, Extent, MaskedAddress, OrderRow, Placed, Slot, Slo
 pub use info::{RunCounts, RunInfo};
 pub use keys::KeyRun;
 pub use merge::{MergeError, MergePlan, MergeStep, MergeWork, RUNS_AT_REST, RunSize, due_merge};
+pub(crate) use reader::KeptExtents;
 pub use reader::RunReader;
 pub(crate) use row::Row;
 pub use writer::{RunInput, RunWriteError, RunWriter};

@@ -12,7 +12,7 @@ use super::{
     info::RunInfo,
     opened::{Opened, Source},
     row::Row,
-    table::Table,
+    table::{Block, Table},
 };
 use crate::{disk::Disk, journal::JournalId};
 
@@ -100,11 +100,12 @@ impl RunReader {
         slot: Slot,
         offset: Offset,
     ) -> Result<Option<Extent>, RunError> {
-        let found = self.extents.last_before(&self.source, begins(slot, offset))?;
+        let found = self.extents.last_before(&self.source, &mut None, begins(slot, offset))?;
         Ok(found.map(|(extent, _)| extent).filter(|extent| extent.slot == slot))
     }
 
-    /// As [`RunReader::extent_at_or_before`], with what the batch continues.
+    /// As [`RunReader::extent_at_or_before`], with what the batch continues. What was read stays in
+    /// `kept`, which is of this run, for the next look-up.
     ///
     /// # Errors
     /// [`RunError`]
@@ -112,11 +113,12 @@ impl RunReader {
         &self,
         slot: Slot,
         offset: Offset,
+        kept: &mut KeptExtents,
     ) -> Result<Option<Placed>, RunError> {
         let Some(summary) = self.slot(slot) else { return Ok(None) };
-        let found = self.extents.last_before(&self.source, begins(slot, offset))?;
+        let found = self.extents.last_before(&self.source, &mut kept.0, begins(slot, offset))?;
         let found = found.filter(|(extent, _)| extent.slot == slot);
-        Ok(found.and_then(|(last, in_front)| Placed::of(last, in_front, summary)))
+        Ok(found.map(|(last, in_front)| Placed::of(last, in_front, summary)))
     }
 
     /// Has fetched what [`RunReader::extent_at_or_before`] reads.
@@ -194,6 +196,10 @@ impl RunReader {
         self.conflicts().try_for_each(|row| row.map(drop))
     }
 }
+
+/// Extents that a look-up has read.
+#[derive(Debug, Default)]
+pub(crate) struct KeptExtents(Option<Block<Extent>>);
 
 /// The batches that begin at `offset` of the partition or in front of it.
 fn begins(slot: Slot, offset: Offset) -> impl Fn(&Extent) -> bool {

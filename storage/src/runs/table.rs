@@ -65,7 +65,7 @@ impl<R: Row> Table<R> {
         if xxh3_64(&bytes) != self.fences[block].checksum {
             return Err(source.corrupt("a block's checksum is wrong"));
         }
-        Ok(Block { bytes, row: PhantomData })
+        Ok(Block { index: block, bytes, row: PhantomData })
     }
 
     /// The block in which the last row is that `before` holds for, which must hold for a front part of
@@ -83,26 +83,24 @@ impl<R: Row> Table<R> {
     }
 
     /// The last row that `before` holds for, which must hold for a front part of the rows, and the one
-    /// in front of it.
+    /// in front of it, where that is in the same block. The block stays in `kept`, for the next look-up.
     pub(super) fn last_before(
         &self,
         source: &Source,
+        kept: &mut Option<Block<R>>,
         before: impl Fn(&R) -> bool,
     ) -> Result<Option<(R, Option<R>)>, RunError> {
         let Some(index) = self.last_block(&before) else { return Ok(None) };
-        let block = self.block(source, index)?;
+        let block = match kept.take().filter(|block| block.index == index) {
+            Some(block) => block,
+            None => self.block(source, index)?,
+        };
+        let block = kept.insert(block);
         let Some(last) = block.partition_point(source, before)?.checked_sub(1) else {
             return Ok(None);
         };
-        let in_front = match (last.checked_sub(1), index.checked_sub(1)) {
-            (Some(in_front), _) => Some(block.row(source, in_front)?),
-            (None, Some(index)) => {
-                let block = self.block(source, index)?;
-                Some(block.row(source, block.len() - 1)?)
-            }
-            (None, None) => None,
-        };
-        Ok(Some((block.row(source, last)?, in_front)))
+        let in_front = last.checked_sub(1).map(|in_front| block.row(source, in_front));
+        Ok(Some((block.row(source, last)?, in_front.transpose()?)))
     }
 
     /// The first row that `before` does not hold for.
@@ -170,7 +168,9 @@ impl<R: Row> Table<R> {
 }
 
 /// Rows as they lie on the disk, verified. A look-up decodes those alone that it meets.
-struct Block<R> {
+#[derive(Debug)]
+pub(super) struct Block<R> {
+    index: usize,
     bytes: Vec<u8>,
     row: PhantomData<fn() -> R>,
 }

@@ -175,7 +175,7 @@ impl State {
             scratch.hashes.extend(keys.records().iter().flat_map(RecordKeys::dedup));
         }
         scratch.begin(keys.orders().len());
-        let Scratch { hashes, hits, found, orders, .. } = scratch;
+        let Scratch { hashes, hits, heads, found, orders, .. } = scratch;
         tables.known(hashes, hits, |entry| found.push(entry))?;
         found.sort();
         // A head expires a horizon after its order's last event.
@@ -187,11 +187,12 @@ impl State {
             horizon_us
         };
         let alive_from = now.as_micros().saturating_sub(horizon_us);
-        tables.heads(keys.orders(), |head| {
+        for head in tables.heads(keys.orders(), heads)? {
             let alive = head.filter(|head| head.last_append_time.as_micros() >= alive_from);
             let expired = head.is_some() && alive.is_none();
             orders.push(OrderSoFar { last: alive.map(|head| head.last), expired });
-        })
+        }
+        Ok(())
     }
 
     fn judge_records(partition: &Partition, keys: &KeyHashes, scratch: &mut Scratch) -> Tally {

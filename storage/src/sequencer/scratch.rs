@@ -6,6 +6,7 @@ use takt_protocol::words::OrderSequence;
 
 use crate::keys::low_half;
 use crate::ledger::LedgerEntry;
+use crate::state::HeadSearch;
 
 /// Kept from batch to batch.
 #[derive(Debug, Default)]
@@ -13,6 +14,7 @@ pub struct Scratch {
     /// Of all dedup keys in the batch, as often as they stand in it.
     pub(super) hashes: Vec<u128>,
     pub(super) hits: Vec<u32>,
+    pub(super) heads: HeadSearch,
     /// What runs know of them.
     pub(super) found: Found,
     /// What the batch teaches the ledger.

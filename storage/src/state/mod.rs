@@ -32,7 +32,7 @@ pub(crate) use generations::YoungPlace;
 pub(crate) use manifest::{Manifest, MergedRun};
 pub use snapshot::SnapshotError;
 pub use tables::TableLimits;
-pub(crate) use tables::{Frozen, Tables};
+pub(crate) use tables::{Frozen, HeadSearch, Tables};
 
 /// How many open conflicts are listed; more are kept in their batches and not listed.
 pub const CONFLICTS_LISTED_MAX: usize = 1 << 20;

@@ -286,45 +286,85 @@ impl Tables {
         Ok(())
     }
 
-    /// Gives the head of each order key to `each`, in their order.
+    /// The head of each order key, in their order. Those that are not in memory are asked for together,
+    /// run by run, the newest first: so their cache misses overlap.
     ///
     /// # Errors
     /// [`RunError`] if one is not in memory, and a run does not answer.
-    pub(crate) fn heads(
+    pub(crate) fn heads<'a>(
         &self,
         hashes: &[u128],
-        mut each: impl FnMut(Option<HeadEntry>),
-    ) -> Result<(), RunError> {
-        let mut hashes_left = hashes.iter();
-        let mut unread = None;
-        self.heads.young.firsts(hashes, |young| {
-            let hash = hashes_left.next().expect("one for each hash");
-            each(match young {
-                Some(head) => Some(*head),
-                None if unread.is_some() => None,
-                None => self.older_head(*hash).unwrap_or_else(|error| {
-                    unread = Some(error);
-                    None
-                }),
-            });
+        search: &'a mut HeadSearch,
+    ) -> Result<&'a [Option<HeadEntry>], RunError> {
+        search.begin();
+        let mut all = hashes.iter();
+        self.heads.young.firsts(hashes, |head| {
+            search.add(*all.next().expect("one for each hash"), head.copied());
         });
-        unread.map_or(Ok(()), Err)
-    }
-
-    fn older_head(&self, hash: u128) -> Result<Option<HeadEntry>, RunError> {
-        if let Some(head) = self.heads.old.get(hash).next() {
-            return Ok(Some(*head));
-        }
+        let HeadSearch { heads, left, places, .. } = search;
+        let mut places = places.iter();
+        self.heads.old.firsts(left, |head| {
+            heads[*places.next().expect("one for each hash")] = head.copied();
+        });
+        search.narrow();
         for run in self.runs.iter().rev() {
             #[cfg(takt_planted)]
             if takt_protocol::planted::is("heads_forgotten") {
                 continue;
             }
-            if let Some(head) = run.head(hash)? {
-                return Ok(Some(head));
+            let HeadSearch { heads, left, places, hits } = search;
+            hits.clear();
+            run.pass_heads(left, hits);
+            for hit in hits.iter().map(|hit| *hit as usize) {
+                heads[places[hit]] = run.head(left[hit])?;
+            }
+            if !hits.is_empty() {
+                search.narrow();
             }
         }
-        Ok(None)
+        Ok(&search.heads)
+    }
+}
+
+/// Heads that are looked up together. Its buffers are kept from batch to batch.
+#[derive(Debug, Default)]
+pub(crate) struct HeadSearch {
+    /// What was found, for each key.
+    heads: Vec<Option<HeadEntry>>,
+    /// The keys of which nothing was found yet.
+    left: Vec<u128>,
+    /// Where in `heads` each of these stands.
+    places: Vec<usize>,
+    hits: Vec<u32>,
+}
+
+impl HeadSearch {
+    fn begin(&mut self) {
+        self.heads.clear();
+        self.left.clear();
+        self.places.clear();
+    }
+
+    fn add(&mut self, hash: u128, head: Option<HeadEntry>) {
+        if head.is_none() {
+            self.left.push(hash);
+            self.places.push(self.heads.len());
+        }
+        self.heads.push(head);
+    }
+
+    /// Looks no further for what was found.
+    fn narrow(&mut self) {
+        let mut kept = 0;
+        for number in 0..self.left.len() {
+            if self.heads[self.places[number]].is_none() {
+                self.left[kept] = self.left[number];
+                self.places[kept] = self.places[number];
+                kept += 1;
+            }
+        }
+        self.left.truncate(kept);
+        self.places.truncate(kept);
     }
 }
 

@@ -394,6 +394,14 @@ impl<T> Store<T> {
         status.journal_bytes = files.iter().map(|file| file.len_bytes).sum();
     }
 
+    /// What the keys take. It changes with each event, and is told from time to time.
+    fn show_keys(&self) {
+        let (memory_bytes, disk_bytes) = self.state.tables.bytes();
+        let status = &mut self.view.directory_mut().status;
+        (status.keys_memory_bytes, status.keys_disk_bytes) = (memory_bytes, disk_bytes);
+        status.runs = self.state.tables.runs().len();
+    }
+
     fn show_status(&self) {
         let mut directory = self.view.directory_mut();
         directory.status.conflicts = directory.conflicts.len();

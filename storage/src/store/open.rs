@@ -283,6 +283,7 @@ impl Parts {
         };
         store.publish(news);
         store.show_files();
+        store.show_keys();
         store
     }
 }

@@ -151,13 +151,7 @@ impl<T> Store<T> {
         self.retain(now);
         self.forget_keys();
         self.flush_waiting();
-        let (memory_bytes, disk_bytes) = self.state.tables.bytes();
-        let runs = self.state.tables.runs().len();
-        let mut directory = self.view.directory_mut();
-        directory.status.keys_memory_bytes = memory_bytes;
-        directory.status.keys_disk_bytes = disk_bytes;
-        directory.status.runs = runs;
-        drop(directory);
+        self.show_keys();
         self.show_status();
     }
 

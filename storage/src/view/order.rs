@@ -70,7 +70,7 @@ impl View {
         if !self.is_in_journal(extent) {
             return None;
         }
-        let chain_before = match chain_before {
+        let chain_before = match chain_before.as_ref()? {
             ChainBefore::Known(chain) => *chain,
             ChainBefore::In(before) => {
                 let front = self.shared.reader.read_raw(before.position, StoredHeader::CHAIN_END);
@@ -89,7 +89,7 @@ impl View {
 
     fn prefetch(&self, placed: &Placed) {
         if self.is_in_journal(&placed.extent) {
-            if let ChainBefore::In(before) = placed.chain_before {
+            if let Some(ChainBefore::In(before)) = placed.chain_before {
                 self.shared.reader.prefetch(before.position, StoredHeader::CHAIN_END);
             }
             let Extent { position, len_bytes, .. } = placed.extent;
@@ -121,15 +121,14 @@ impl Iterator for BatchesAt<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.places.is_empty() {
             self.places = self.page().into();
+            self.fetched_bytes = 0;
         }
         self.fetch_ahead();
         let (&offset, left) = self.offsets.split_first()?;
         self.offsets = left;
         let place = self.places.pop_front().flatten();
         self.fetched = self.fetched.saturating_sub(1);
-        let holds =
-            |batch: &StoredBatch| batch.header().base_offset <= offset && offset < batch.end_offset();
-        if !self.last.as_ref().is_some_and(holds) {
+        if !self.last_holds(offset) {
             match self.read(offset, place) {
                 Ok(batch) => self.last = batch,
                 Err(error) => return Some((offset, Err(error))),
@@ -147,12 +146,21 @@ impl BatchesAt<'_> {
         places.unwrap_or_else(|_| vec![None; page.len()])
     }
 
+    fn last_holds(&self, offset: Offset) -> bool {
+        let holds =
+            |last: &StoredBatch| (last.header().base_offset..last.end_offset()).contains(&offset);
+        self.last.as_ref().is_some_and(holds)
+    }
+
     fn fetch_ahead(&mut self) {
         while self.fetched_bytes < AHEAD_BYTES
             && let Some(place) = self.places.get(self.fetched)
         {
             let before = self.fetched.checked_sub(1).and_then(|before| self.places[before]);
-            if let Some(place) = place.filter(|_| *place != before) {
+            let is_new = |place: &Placed| {
+                Some(*place) != before && !self.last_holds(place.extent.base_offset)
+            };
+            if let Some(place) = place.filter(is_new) {
                 self.view.prefetch(&place);
                 self.fetched_bytes += place.extent.len_bytes as usize;
             }

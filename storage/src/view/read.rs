@@ -145,7 +145,7 @@ impl View {
         Ok(batches)
     }
 
-    pub(super) fn batch(&self, extent: &Extent) -> Result<StoredBatch, ReadError> {
+    fn batch(&self, extent: &Extent) -> Result<StoredBatch, ReadError> {
         let bytes = self.bytes(extent)?;
         let damaged = || missing(extent.slot, &format!("batch {}", extent.batch_number));
         let batch = StoredBatch::take(&mut Chunks::from(bytes)).map_err(|_| damaged())?;

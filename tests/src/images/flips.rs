@@ -67,6 +67,8 @@ pub struct Sum {
     pub reads: u64,
     /// Readers that got an error instead of wrong data.
     pub refused: u64,
+    /// Of these, such that still got the histories of orders, whose batches are read alone.
+    pub apart: u64,
     /// Starts that were tried meanwhile.
     pub starts: u64,
     /// Starts that were refused.
@@ -210,11 +212,12 @@ impl Still {
             sum.reads += 1;
             // Who has a block of a pack in memory does not read it again.
             let is_served = if self.target == Target::Pack {
-                self.starts(bit)? == Some(true)
+                self.starts(bit)?.unwrap_or_default()
             } else {
                 self.serves(self.driver.store.view())?
             };
-            sum.refused += u64::from(!is_served);
+            sum.refused += u64::from(is_served != [true; 2]);
+            sum.apart += u64::from(is_served == [false, true]);
         }
         if (bit / every).is_multiple_of(READ_EVERY * READ_EVERY) {
             sum.starts += 1;
@@ -223,11 +226,11 @@ impl Still {
         Ok(())
     }
 
-    /// Whether readers are served all; if they are, as it was stored.
-    fn serves(&self, view: &View) -> Result<bool, Violation> {
-        let mut is_served = true;
-        for (found, stored) in answers(view).into_iter().zip(self.answers) {
-            is_served &= found.is_ok();
+    /// Whether readers are served all of each kind; if they are, as it was stored.
+    fn serves(&self, view: &View) -> Result<[bool; 2], Violation> {
+        let found = answers(view);
+        let is_served = found.each_ref().map(Result::is_ok);
+        for (found, stored) in found.into_iter().zip(self.answers) {
             ensure(found.is_err() || found == Ok(stored), "I10", || {
                 "a reader is served what was not stored".to_owned()
             })?;
@@ -236,7 +239,7 @@ impl Still {
     }
 
     /// Whether a node starts; if so, in the same state, and whether it serves all.
-    fn starts(&self, seed: u64) -> Result<Option<bool>, Violation> {
+    fn starts(&self, seed: u64) -> Result<Option<[bool; 2]>, Violation> {
         let disk = Arc::new(self.disk.crash_image(&mut |_| true));
         let at = Timestamp::from_micros(1_900_000_000_000_000);
         let Ok((store, _)) =
@@ -313,6 +316,7 @@ impl Sum {
         self.free += other.free;
         self.reads += other.reads;
         self.refused += other.refused;
+        self.apart += other.apart;
         self.starts += other.starts;
         self.not_started += other.not_started;
         self.violations.extend(other.violations);
@@ -326,6 +330,7 @@ impl Sum {
             "in_free_space": self.free,
             "reads": self.reads,
             "reads_refused": self.refused,
+            "histories_served": self.apart,
             "starts": self.starts,
             "starts_refused": self.not_started,
         })

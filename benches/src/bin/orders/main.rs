@@ -86,9 +86,8 @@ async fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>
             fetched.push(cache::fetched_bytes() - fetched_before);
         }
         fetched.sort_unstable();
-        let spread = |times: Vec<f64>| {
-            Cell::from(Spread::of(times).shown(|ms| format!("{ms:.1} ms")))
-        };
+        let spread =
+            |times: Vec<f64>| Cell::from(Spread::of(times).shown(|ms| format!("{ms:.1} ms")));
         let fetched = size(fetched[fetched.len() / 2]).into();
         table.push([
             order.as_str().into(),

@@ -22,7 +22,6 @@ pub(super) struct Series {
     pub openings: Vec<Opening>,
 }
 
-
 impl Series {
     fn spread(&self, value: impl Fn(&Opening) -> Option<f64>) -> String {
         let values: Vec<f64> = self.openings.iter().filter_map(value).collect();

@@ -105,7 +105,9 @@ fn a_restart_keeps_everything() {
         world.restart();
         assert!(!world.report.created);
         assert_eq!(world.store.state_digest(), digest);
-        assert_eq!(world.store.view().status().keys, keys);
+        let status = world.store.view().status();
+        assert_eq!(status.keys, keys);
+        assert!(status.runs > 0 && status.keys_memory_bytes > 0 && status.keys_disk_bytes > 0);
         published.check(&world);
         published.repeat(&mut world);
         let cursors = world.store.view().cursors();
