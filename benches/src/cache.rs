@@ -11,9 +11,7 @@ use rustix::fs::{Advice, fadvise};
 /// # Errors
 /// What the file system says.
 pub fn settle(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        File::open(entry?.path())?.sync_all()?;
-    }
+    for_each_file(dir, |file| file.sync_all())?;
     File::open(dir)?.sync_all()
 }
 
@@ -23,8 +21,17 @@ pub fn settle(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn evict(dir: &Path) -> io::Result<()> {
+    for_each_file(dir, |file| Ok(fadvise(file, 0, None, Advice::DontNeed)?))
+}
+
+/// Of those that are removed meanwhile nothing is asked.
+fn for_each_file(dir: &Path, mut each: impl FnMut(&File) -> io::Result<()>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
-        fadvise(File::open(entry?.path())?, 0, None, Advice::DontNeed)?;
+        match File::open(entry?.path()) {
+            Ok(file) => each(&file)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
