@@ -11,7 +11,7 @@ use rustix::fs::{Advice, fadvise};
 /// # Errors
 /// What the file system says.
 pub fn settle(dir: &Path) -> io::Result<()> {
-    for_each_file(dir, |file| file.sync_all())?;
+    for_each_file(dir, File::sync_all)?;
     File::open(dir)?.sync_all()
 }
 

@@ -152,7 +152,7 @@ pub fn run(program: &Path, args: &[&str], fault: &Fault, scratch: &Path) -> io::
 
 /// The name of the file in a call such as `fdatasync(9</data/journal-1>) = 0`.
 fn file_of(line: &str) -> Option<String> {
-    let (_, path) = line.split_once("(").and_then(|(_, args)| args.split_once('<'))?;
+    let (_, path) = line.split_once('(').and_then(|(_, args)| args.split_once('<'))?;
     let (path, _) = path.split_once('>')?;
     path.rsplit('/').next().map(str::to_owned)
 }
