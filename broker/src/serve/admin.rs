@@ -292,34 +292,43 @@ fn history(
                     Ok(None) | Err(ReadError::Trimmed { .. }) => continue,
                     Err(error) => return Err(read_failed(&error)),
                 };
-                // Where compaction has left it out, the index names it all the same.
-                let Some(found) = visible(&batch, offset)? else { continue };
-                let at = found.record;
-                // The index goes by the key's hash: another key with the same one is not of the order.
-                if at.order_key != Some(key.as_str().as_bytes()) {
-                    continue;
-                }
-                let order_sequence = found.order_sequence().map_or(0, OrderSequence::get);
-                if order_sequence <= behind.sequence {
+                let Some(record) = of_order(&partition.id, &batch, offset, key)? else { continue };
+                if record.order_sequence <= behind.sequence {
                     continue;
                 }
                 if records.len() == max || bytes > ANSWER_BYTES {
                     return Ok(proto::OrderHistory { records, more: true });
                 }
-                bytes += at.data_len + 256;
-                records.push(proto::OrderRecord {
-                    origin: partition.id.origin.to_string(),
-                    partition: u32::from(partition.id.number.get()),
-                    offset: offset.get(),
-                    order_sequence,
-                    append_time_us: batch.header().append_time.as_micros(),
-                    producer_id: batch.header().producer.to_string(),
-                    event: Some(event_of(&batch, &at)?),
-                });
+                bytes += record.event.as_ref().map_or(0, |event| event.data.len()) + 256;
+                records.push(record);
             }
         }
     }
     Ok(proto::OrderHistory { records, more: false })
+}
+
+/// The event at an offset; `None` where it is not, or not of the order.
+fn of_order(
+    partition: &PartitionId,
+    batch: &StoredBatch,
+    offset: Offset,
+    key: &OrderKey,
+) -> Result<Option<proto::OrderRecord>, Refusal> {
+    // Where compaction has left it out, the index names it all the same.
+    let Some(found) = visible(batch, offset)? else { return Ok(None) };
+    // The index goes by the key's hash: another key with the same one is not of the order.
+    if found.record.order_key != Some(key.as_str().as_bytes()) {
+        return Ok(None);
+    }
+    Ok(Some(proto::OrderRecord {
+        origin: partition.origin.to_string(),
+        partition: u32::from(partition.number.get()),
+        offset: offset.get(),
+        order_sequence: found.order_sequence().map_or(0, OrderSequence::get),
+        append_time_us: batch.header().append_time.as_micros(),
+        producer_id: batch.header().producer.to_string(),
+        event: Some(event_of(batch, &found.record)?),
+    }))
 }
 
 /// The record at a place of a batch.

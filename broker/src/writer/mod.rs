@@ -51,6 +51,16 @@ struct Helping {
     _locked: Arc<DiskLock>,
 }
 
+impl Helping {
+    fn new(
+        inbox: &Arc<Inbox<Request, Notice>>,
+        thread: &'static str,
+        locked: &Arc<DiskLock>,
+    ) -> Self {
+        Self { inbox: Arc::clone(inbox), thread, _locked: Arc::clone(locked) }
+    }
+}
+
 impl Drop for Helping {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -149,16 +159,14 @@ pub fn start(
     let (commit_tx, commit_rx) = mpsc::sync_channel::<Pending>(1);
     let (job_tx, job_rx) = mpsc::channel::<Job>();
     let locked = Arc::new(lock);
-    let helping =
-        |thread| Helping { inbox: Arc::clone(&inbox), thread, _locked: Arc::clone(&locked) };
-    let helper = helping("sync");
+    let helper = Helping::new(&inbox, "sync", &locked);
     let syncer = spawn("takt-sync", move || {
         for pending in commit_rx {
             let result = pending.write_and_sync();
             helper.inbox.notify(Notice::Synced(pending, result));
         }
     })?;
-    let helper = helping("job");
+    let helper = Helping::new(&inbox, "job", &locked);
     let jobs = spawn("takt-jobs", move || {
         for job in job_rx {
             let done = job.run();
@@ -291,9 +299,8 @@ mod tests {
         let disk = RealDisk::open(home.path()).unwrap();
         let locked = Arc::new(disk.lock().unwrap());
         let inbox = Arc::new(Inbox::new());
-        let helping =
-            |thread| Helping { inbox: Arc::clone(&inbox), thread, _locked: Arc::clone(&locked) };
-        let (helper, goes_on) = (helping("sync"), helping("job"));
+        let helper = Helping::new(&inbox, "sync", &locked);
+        let goes_on = Helping::new(&inbox, "job", &locked);
         let syncer = spawn("takt-sync", move || {
             let _helper = helper;
             panic!("on purpose");

@@ -174,32 +174,28 @@ impl Catalog {
         });
         let found: Vec<_> = found.collect();
         drop(inner);
-        let is_same = |a: &Arc<RunReader>, b: &Option<Found<_>>| matches!(b, Some(Found::InRun(b)) if Arc::ptr_eq(a, b));
-        for (index, (offset, of)) in found.iter().enumerate() {
-            if let Some(Found::InRun(run)) = of {
-                // Mostly a file's extents are one block.
-                let before = index.checked_sub(1).map(|before| &found[before].1);
-                if !before.is_some_and(|before| is_same(run, before)) {
-                    run.prefetch_extent(slot, *offset);
-                }
+        let by_run = || found.chunk_by(|(_, a), (_, b)| is_same_run(a.as_ref(), b.as_ref()));
+        for of_run in by_run() {
+            // Mostly a file's extents are one block.
+            if let (offset, Some(Found::InRun(run))) = &of_run[0] {
+                run.prefetch_extent(slot, *offset);
             }
         }
-        let mut kept = (None, KeptExtents::default());
         let mut places: Vec<Option<Placed>> = Vec::with_capacity(offsets.len());
-        for (offset, found) in found {
-            let holds = |placed: &Placed| placed.extent.contains(offset);
-            let placed = match (places.last().copied().flatten().filter(holds), found) {
-                (Some(again), _) => Some(again),
-                (None, Some(Found::Here(placed))) => placed,
-                (None, Some(Found::InRun(run))) => {
-                    if !kept.0.as_ref().is_some_and(|of| Arc::ptr_eq(of, &run)) {
-                        kept = (Some(Arc::clone(&run)), KeptExtents::default());
+        for of_run in by_run() {
+            let mut kept = KeptExtents::default();
+            for (offset, found) in of_run {
+                let holds = |placed: &Placed| placed.extent.contains(*offset);
+                let placed = match (places.last().copied().flatten().filter(holds), found) {
+                    (Some(again), _) => Some(again),
+                    (None, Some(Found::Here(placed))) => *placed,
+                    (None, Some(Found::InRun(run))) => {
+                        run.placed_at_or_before(slot, *offset, &mut kept)?
                     }
-                    run.placed_at_or_before(slot, offset, &mut kept.1)?
-                }
-                (None, None) => None,
-            };
-            places.push(placed.filter(holds).filter(|placed| start.is_kept(&placed.extent)));
+                    (None, None) => None,
+                };
+                places.push(placed.filter(holds).filter(|placed| start.is_kept(&placed.extent)));
+            }
         }
         Ok(places)
     }
@@ -465,6 +461,10 @@ impl Inner {
         let here = self.in_memory().map(|file| file.orders().of(hash, slot)).collect();
         (runs[first..].to_vec(), here)
     }
+}
+
+fn is_same_run<T>(a: Option<&Found<T>>, b: Option<&Found<T>>) -> bool {
+    matches!((a, b), (Some(Found::InRun(a)), Some(Found::InRun(b))) if Arc::ptr_eq(a, b))
 }
 
 /// A run in a partition's list holds the partition.
