@@ -104,6 +104,7 @@ impl Feed {
             file_keys_max: usize::try_from(FILE_KEYS).expect("a number of keys"),
             // Filters are what is measured here.
             generation_runs: 1,
+            merge_pause: std::time::Duration::ZERO,
             retention_bytes: 256 << 20,
             retention_age: None,
             pack_after: None,

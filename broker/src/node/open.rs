@@ -21,12 +21,14 @@ use crate::writer::{self, Ticket};
 /// Heads of orders in each of two generations in memory: some 140 MiB each.
 const HEADS_RECENT: usize = 3 << 20;
 
-/// Where a file has taught so many keys, or a commit's more, the next one begins: its tables are some 50 MB
-/// then, and 25 MB more where each event goes on with an order.
-const FILE_KEYS_MAX: usize = 3 << 18;
-/// Fifteen such runs take a table of 63 MB. While merging keeps up there are two, and three beside three
+/// Where a file has taught so many keys, or a commit's more, the next one begins: its tables are some 33 MB
+/// then, and 17 MB more where each event goes on with an order.
+const FILE_KEYS_MAX: usize = 1 << 19;
+/// So many such runs take a table of 87 MB. While merging keeps up there are two, and three beside three
 /// merged runs where it does not; in a young node, with fewer of these, up to six.
-const GENERATION_RUNS: usize = 15;
+const GENERATION_RUNS: usize = 31;
+/// In a burst a file is left each second or sooner.
+const MERGE_PAUSE: Duration = Duration::from_secs(4);
 /// How often a directory is tried that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
@@ -208,6 +210,7 @@ fn open_store(options: &NodeOptions) -> Result<Opened, NodeOpenError> {
         spare_files: options.spare_files,
         file_keys_max: FILE_KEYS_MAX,
         generation_runs: GENERATION_RUNS,
+        merge_pause: MERGE_PAUSE,
         retention_bytes: options.retention_bytes,
         retention_age: options.retention_age,
         pack_after: options.pack_after,

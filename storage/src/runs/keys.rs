@@ -20,6 +20,10 @@ use crate::{
 
 /// What a cursor reads at a time, in bytes.
 const STREAM_BYTES: usize = 1 << 20;
+/// And what all cursors of a merge read at a time together, in bytes: they hold that twice.
+const MERGE_BYTES: usize = 24 << 20;
+/// Each of them so much at least, in bytes.
+const MERGE_READ_MIN: usize = 128 << 10;
 /// Length of the hash that each row begins with.
 const HASH_LEN: usize = 16;
 
@@ -402,6 +406,8 @@ pub(crate) struct KeyCursor<R> {
     run: Arc<KeyRun>,
     section: fn(&KeyRun) -> &Keys<R>,
     next_block: usize,
+    /// What is read at a time, in bytes.
+    stream_bytes: usize,
     bytes: AlignedBuf,
     /// Where in `bytes` the rows are that are still to come.
     left: Range<usize>,
@@ -409,7 +415,14 @@ pub(crate) struct KeyCursor<R> {
 
 impl<R: Row + Entry> KeyCursor<R> {
     fn new(run: Arc<KeyRun>, section: fn(&KeyRun) -> &Keys<R>) -> Self {
-        Self { run, section, next_block: 0, bytes: AlignedBuf::default(), left: 0..0 }
+        let (bytes, left) = (AlignedBuf::default(), 0..0);
+        Self { run, section, next_block: 0, stream_bytes: STREAM_BYTES, bytes, left }
+    }
+
+    /// As one of so many that are read side by side: together they read no more at a time.
+    pub fn one_of(mut self, cursors: usize) -> Self {
+        self.stream_bytes = (MERGE_BYTES / cursors.max(1)).clamp(MERGE_READ_MIN, STREAM_BYTES);
+        self
     }
 
     /// The hash of the next row, and its bytes; `None` behind the last. [`KeyCursor::skip`] goes
@@ -423,7 +436,7 @@ impl<R: Row + Entry> KeyCursor<R> {
             if self.next_block == keys.fences.len() {
                 return Ok(None);
             }
-            let count = (STREAM_BYTES / (keys.rows_per_block * R::LEN)).max(1);
+            let count = (self.stream_bytes / (keys.rows_per_block * R::LEN)).max(1);
             let source = &self.run.source;
             self.left = keys.blocks_once(source, self.next_block, count, &mut self.bytes)?;
             self.next_block = (self.next_block + count).min(keys.fences.len());

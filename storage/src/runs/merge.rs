@@ -22,6 +22,8 @@ const STEP_BYTES: usize = 4 << 20;
 /// After so many steps what they wrote is made durable: so that little is left for the end, and few steps
 /// wait for that.
 const STEPS_UNSYNCED: u32 = 8;
+/// Runs that are compared together before the lowest of their group is.
+const GROUP: usize = 8;
 /// So many runs may be there; one more, and some are merged.
 pub const RUNS_AT_REST: usize = 5;
 
@@ -241,15 +243,32 @@ impl MergeWork {
 #[derive(Debug)]
 struct Merge<R> {
     inputs: Vec<(KeyCursor<R>, Option<u128>)>,
+    /// The lowest of these hashes in each [`GROUP`] of runs: of many, few are looked at for a row.
+    lows: Vec<Option<u128>>,
 }
 
 impl<R: Row + Entry> Merge<R> {
     fn new(cursors: Vec<KeyCursor<R>>) -> Result<Self, RunError> {
-        let inputs = cursors.into_iter().map(|mut cursor| {
+        let count = cursors.len();
+        let inputs = cursors.into_iter().map(|cursor| {
+            let mut cursor = cursor.one_of(count);
             let hash = cursor.peek()?.map(|(hash, _)| hash);
             Ok((cursor, hash))
         });
-        Ok(Self { inputs: inputs.collect::<Result<_, RunError>>()? })
+        let inputs: Vec<_> = inputs.collect::<Result<_, RunError>>()?;
+        let lows = inputs.chunks(GROUP).map(lowest_of).collect();
+        Ok(Self { inputs, lows })
+    }
+
+    /// Goes behind the row of this run.
+    fn skip(&mut self, input: usize) -> Result<(), RunError> {
+        let (cursor, next) = &mut self.inputs[input];
+        cursor.skip();
+        *next = cursor.peek()?.map(|(hash, _)| hash);
+        let group = input / GROUP;
+        let end = self.inputs.len().min((group + 1) * GROUP);
+        self.lows[group] = lowest_of(&self.inputs[group * GROUP..end]);
+        Ok(())
     }
 
     /// Copies rows until a step is full; whether there are more.
@@ -258,13 +277,11 @@ impl<R: Row + Entry> Merge<R> {
             let Some((hash, only)) = self.lowest() else { return Ok(false) };
             let written = |error: io::Error| RunWriteError { name: name.to_owned(), error };
             if let Some(input) = only {
-                let (cursor, next) = &mut self.inputs[input];
                 // As it is: nearly all keys are in one run.
-                if let Some((_, row)) = cursor.peek()? {
+                if let Some((_, row)) = self.inputs[input].0.peek()? {
                     file.push_stored_key(hash, row).map_err(written)?;
                 }
-                cursor.skip();
-                *next = cursor.peek()?.map(|(hash, _)| hash);
+                self.skip(input)?;
             } else if let Some(row) = self.newest(hash)? {
                 file.push_key(&row).map_err(written)?;
             }
@@ -275,16 +292,12 @@ impl<R: Row + Entry> Merge<R> {
     /// The lowest hash, and the run that it is in, if it is in one alone.
     #[inline]
     fn lowest(&self) -> Option<(u128, Option<usize>)> {
-        let mut lowest: Option<(u128, Option<usize>)> = None;
-        for (input, (_, next)) in self.inputs.iter().enumerate() {
-            let Some(hash) = *next else { continue };
-            match lowest {
-                Some((least, _)) if least < hash => {}
-                Some((least, _)) if least == hash => lowest = Some((hash, None)),
-                Some(_) | None => lowest = Some((hash, Some(input))),
-            }
-        }
-        lowest
+        let (hash, group) = lowest_alone(self.lows.iter().copied())?;
+        let Some(group) = group else { return Some((hash, None)) };
+        let first = group * GROUP;
+        let of_group = self.inputs[first..].iter().take(GROUP).map(|(_, next)| *next);
+        let (hash, input) = lowest_alone(of_group)?;
+        Some((hash, input.map(|input| first + input)))
     }
 
     /// Of the rows with the lowest `hash` the lowest; of several with one key the newest.
@@ -303,14 +316,33 @@ impl<R: Row + Entry> Merge<R> {
             }
         }
         let Some(row) = newest else { return Ok(None) };
-        for (cursor, next) in self.inputs.iter_mut().filter(|(_, next)| *next == Some(hash)) {
-            if cursor.decoded()?.key() == row.key() {
-                cursor.skip();
-                *next = cursor.peek()?.map(|(hash, _)| hash);
+        for input in 0..self.inputs.len() {
+            let (cursor, next) = &self.inputs[input];
+            if *next == Some(hash) && cursor.decoded()?.key() == row.key() {
+                self.skip(input)?;
             }
         }
         Ok(newest)
     }
+}
+
+fn lowest_of<R>(inputs: &[(KeyCursor<R>, Option<u128>)]) -> Option<u128> {
+    inputs.iter().filter_map(|(_, next)| *next).min()
+}
+
+/// The lowest of the hashes, and where it stands, if that is in one place alone.
+#[inline]
+fn lowest_alone(hashes: impl Iterator<Item = Option<u128>>) -> Option<(u128, Option<usize>)> {
+    let mut lowest: Option<(u128, Option<usize>)> = None;
+    for (at, hash) in hashes.enumerate() {
+        let Some(hash) = hash else { continue };
+        match lowest {
+            Some((least, _)) if least < hash => {}
+            Some((least, _)) if least == hash => lowest = Some((hash, None)),
+            Some(_) | None => lowest = Some((hash, Some(at))),
+        }
+    }
+    lowest
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which of several young runs may have a key: one table for all of them, so that a look-up meets one
 //! filter and misses the cache once.
 //!
-//! A place holds 28 bits of a key's hash and the number of a run; a key lies at the place that the upper
+//! A place holds 27 bits of a key's hash and the number of a run; a key lies at the place that the upper
 //! half of its hash says, or behind it. The job that has written a run adds its keys while look-ups go on:
 //! places only fill up, and what a run that is not named yet has there leads nowhere.
 
@@ -9,12 +9,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// So many runs have a number in a table.
-pub(crate) const YOUNG_RUNS_MAX: usize = 15;
+pub(crate) const YOUNG_RUNS_MAX: usize = 31;
 /// Keys whose places are touched together.
 const AT_ONCE: usize = 128;
 /// So many of 16 places are used at most: a key that is not there meets a handful of others.
 const USED_OF_16: usize = 12;
-const RUN_BITS: u32 = 4;
+const RUN_BITS: u32 = 5;
 
 /// The table of a generation of runs; 5.3 bytes for each key that it has room for.
 #[derive(Debug)]
@@ -160,8 +160,8 @@ mod tests {
     fn the_smallest_table_has_an_end() {
         let table = YoungTable::with_room(0);
         assert!(found(&table, &[hash(1), hash(2)]).is_empty());
-        table.add(14, (0..12).map(hash));
-        assert_eq!(found(&table, &[hash(11)]), [(0, 14)]);
+        table.add(YOUNG_RUNS_MAX - 1, (0..12).map(hash));
+        assert_eq!(found(&table, &[hash(11)]), [(0, YOUNG_RUNS_MAX - 1)]);
         assert!(!table.has_room(4));
         // Places wrap around.
         let table = YoungTable::with_room(12);

@@ -72,7 +72,9 @@ enum Pool {
 #[derive(Debug)]
 pub(super) struct Files {
     /// Where the file that is written starts.
-    current: Position,
+    pub(super) current: Position,
+    /// The file that was written when a job was last asked for, and when that was seen first.
+    pub(super) last_left: (Position, Timestamp),
     /// How long the next files are to be, in bytes.
     wanted_bytes: u64,
     pub(super) unwritten: VecDeque<Unwritten>,
@@ -105,6 +107,7 @@ impl Files {
     ) -> Self {
         Self {
             current,
+            last_left: (current, Timestamp::from_micros(i64::MIN)),
             wanted_bytes,
             unwritten,
             written: BTreeMap::new(),

@@ -32,6 +32,12 @@ const WINDOWS: i64 = 3;
 
 impl<T> Store<T> {
     pub(super) fn merge_work(&mut self, now: Timestamp) -> Option<Work> {
+        if self.merges_may_wait(now) {
+            if self.forget_keys() {
+                self.flush_waiting();
+            }
+            return None;
+        }
         match std::mem::take(&mut self.files.merging) {
             Merging::None if is_due(self.files.retry_merge_at, now) => {}
             Merging::Paused(work) => {
@@ -58,6 +64,21 @@ impl<T> Store<T> {
         let plan = MergePlan { disk, journal, start, end, inputs, margin_bytes };
         self.files.merging = Merging::Out;
         Some(Work::Merge(Box::new(MergeTask::Begin(plan))))
+    }
+
+    /// In a burst, and where look-ups meet few tables, what could be merged stays as it is: the processor's
+    /// time is the publishers' then.
+    fn merges_may_wait(&mut self, now: Timestamp) -> bool {
+        let files = &mut self.files;
+        if files.last_left.0 != files.current {
+            files.last_left = (files.current, now);
+        }
+        let since_us = now.as_micros().saturating_sub(files.last_left.1.as_micros());
+        let pause_us = i64::try_from(self.options.merge_pause.as_micros()).unwrap_or(i64::MAX);
+        (0..pause_us).contains(&since_us)
+            && self.options.generation_runs > 1
+            && self.state.tables.units().len() <= FILTERS_AT_REST
+            && self.unread_merge().is_none()
     }
 
     /// On a full disk only what retention waits for is merged; else the space is given back.

@@ -26,9 +26,12 @@ pub struct StoreOptions {
     /// A journal file is left early once it has taught the ledger so many keys: its table, and what
     /// makes its run, are in memory.
     pub file_keys_max: usize,
-    /// So many runs of journal files, 15 at most, share a table of their keys and are merged together;
+    /// So many runs of journal files, 31 at most, share a table of their keys and are merged together;
     /// with 1, each has a filter of its own.
     pub generation_runs: usize,
+    /// Generations that could be merged wait, while there are few, until no journal file was left for so
+    /// long: in a burst files follow each other faster.
+    pub merge_pause: Duration,
     /// How many bytes of journal files are kept at least before the oldest are dropped; 0 is
     /// without a limit.
     pub retention_bytes: u64,

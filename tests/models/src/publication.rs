@@ -67,6 +67,7 @@ impl Writer {
             spare_files: 2,
             file_keys_max: 1 << 20,
             generation_runs: 1,
+            merge_pause: std::time::Duration::ZERO,
             retention_bytes: 1 << 30,
             retention_age: None,
             pack_after: None,

@@ -165,6 +165,7 @@ impl SimNode {
             spare_files: 2,
             file_keys_max: plan.file_keys_max,
             generation_runs: plan.generation_runs,
+            merge_pause: Duration::ZERO,
             retention_bytes: retention,
             retention_age: plan.retention_age.filter(|_| !is_hub),
             pack_after: plan.pack_after,

@@ -77,6 +77,7 @@ impl World {
             spare_files: 2,
             file_keys_max: 1 << 20,
             generation_runs: 1,
+            merge_pause: Duration::ZERO,
             retention_bytes: 0,
             retention_age: Some(DAY),
             pack_after: None,

@@ -80,7 +80,8 @@ fn a_lookup_meets_few_filters_and_each_key_is_known() {
 }
 
 fn lookups(generation_runs: usize) {
-    let mut world = World::with_topic_and(StoreOptions { generation_runs, ..options("plant") });
+    let options = StoreOptions { generation_runs, keys_max: 100_000, ..options("plant") };
+    let mut world = World::with_topic_and(options);
     let mut keys = Keys::default();
     for round in 0..4 {
         keys.fill(&mut world, 9.max(generation_runs + 1));
@@ -393,6 +394,41 @@ fn young_runs_are_few() {
         assert!(tables.filters() <= 4, "{} filters behind {files} files", tables.filters());
         keys.check(&mut world);
     }
+}
+
+/// In a burst generations wait to be merged, but for so many that look-ups would meet too many tables; and
+/// once it is over they are.
+#[test]
+fn a_burst_is_not_merged_before_it_must_be() {
+    let merge_pause = std::time::Duration::from_secs(4);
+    let options = StoreOptions { generation_runs: 2, merge_pause, ..options("plant") };
+    let mut world = World::with_topic_and(options);
+    let mut keys = Keys::default();
+    let mut most = 0;
+    while merged(&world).is_empty() {
+        most = most.max(world.store.state.tables.units().len());
+        keys.fill(&mut world, 1);
+        world.settle();
+    }
+    assert_eq!(most, 3, "three generations wait, and the fourth makes a merge due");
+    keys.check(&mut world);
+    // The next one that is whole waits again, until no file was left for a while.
+    let is_whole = |world: &World| {
+        let units = world.store.state.tables.units();
+        units.last().is_some_and(|unit| unit.len() == 2)
+    };
+    while !is_whole(&world) {
+        keys.fill(&mut world, 1);
+        world.settle();
+    }
+    let upto = merged(&world).last().unwrap().end;
+    world.settle();
+    assert_eq!(merged(&world).last().unwrap().end, upto, "the burst is not over");
+    world.now += 4_000_000;
+    world.settle();
+    assert!(merged(&world).last().unwrap().end > upto);
+    assert!(!is_whole(&world));
+    keys.check(&mut world);
 }
 
 /// Keys of closed files wait in memory for their runs; so many that memory stays bounded, and no more.

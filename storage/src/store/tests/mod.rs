@@ -76,6 +76,7 @@ pub(super) fn options(node: &str) -> StoreOptions {
         spare_files: 2,
         file_keys_max: 1 << 20,
         generation_runs: 1,
+        merge_pause: std::time::Duration::ZERO,
         retention_bytes: 0,
         retention_age: None,
         pack_after: None,
