@@ -24,9 +24,8 @@ const HEADS_RECENT: usize = 3 << 20;
 /// Where a file has taught so many keys, or a commit's more, the next one begins: its tables are some 33 MB
 /// then, and 17 MB more where each event goes on with an order.
 const FILE_KEYS_MAX: usize = 1 << 19;
-/// So many such runs take a table of 87 MB. While merging keeps up there are two, and three beside three
-/// merged runs where it does not; in a young node, with fewer of these, up to six.
-const GENERATION_RUNS: usize = 31;
+/// So many such runs take a table of 45 MB. In a burst there are up to five, and while merging keeps up two.
+const GENERATION_RUNS: usize = 16;
 /// In a burst a file is left each second or sooner.
 const MERGE_PAUSE: Duration = Duration::from_secs(4);
 /// How often a directory is tried that another process holds.

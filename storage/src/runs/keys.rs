@@ -21,7 +21,7 @@ use crate::{
 /// What a cursor reads at a time, in bytes.
 const STREAM_BYTES: usize = 1 << 20;
 /// And what all cursors of a merge read at a time together, in bytes: they hold that twice.
-const MERGE_BYTES: usize = 24 << 20;
+const MERGE_BYTES: usize = 10 << 20;
 /// Each of them so much at least, in bytes.
 const MERGE_READ_MIN: usize = 128 << 10;
 /// Length of the hash that each row begins with.
