@@ -24,7 +24,7 @@ const HEADS_RECENT: usize = 3 << 20;
 /// Where a file has taught so many keys, or a commit's more, the next one begins: its tables are some 33 MB
 /// then, and 17 MB more where each event goes on with an order.
 const FILE_KEYS_MAX: usize = 1 << 19;
-/// So many such runs take a table of 45 MB. In a burst there are up to five, and while merging keeps up two.
+/// So many such runs take a table of 45 MB. In a burst there are up to six, and while merging keeps up two.
 const GENERATION_RUNS: usize = 16;
 /// In a burst a file is left each second or sooner.
 const MERGE_PAUSE: Duration = Duration::from_secs(4);

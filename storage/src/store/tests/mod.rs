@@ -3,6 +3,7 @@
 mod compaction;
 mod crash;
 mod full;
+mod horizon;
 mod lengths;
 mod listing;
 mod merging;
